@@ -1,0 +1,5 @@
+"""`python -m neekoctl`."""
+
+from neekoctl.cli import main
+
+main()

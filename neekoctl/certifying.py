@@ -1,0 +1,57 @@
+"""The certificate of an onboarding: everybody else's bytes and logits, before and after. Knows no screen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from neekoctl.measuring import heldout_messages, logits_digest
+from registry.tables import Character
+
+if TYPE_CHECKING:
+    from neekoctl.stage import Stage
+
+MOST_PROBED = 64  # residents whose logits are taken as well; the bytes of every block are read whatever their number
+
+
+@dataclass(frozen=True)
+class Witness:
+    """What was seen of one resident; a damaged block has no logits."""
+
+    name: str
+    block: str
+    whole: bool
+    logits: str | None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A certificate's content."""
+
+    others: int
+    identical: int
+    evidence: dict[str, Any]
+
+
+def bear_witness(stage: Stage, residents: list[Character]) -> list[Witness]:
+    """Read every resident's block, and take the logits of the first `MOST_PROBED` on their own probes."""
+    return [_see(stage, each, probed=place < MOST_PROBED) for place, each in enumerate(residents)]
+
+
+def _see(stage: Stage, resident: Character, *, probed: bool) -> Witness:
+    block = resident.block or ""
+    whole = stage.registry.blocks.is_whole(block)
+    if not whole or not probed:
+        return Witness(resident.name, block, whole, None)
+    probes = [heldout_messages(resident.system_message, probe.prompt, probe.reference)
+              for probe in stage.registry.probes(resident)]  # fmt: skip
+    logits = logits_digest(stage, stage.block_of(resident), probes) if probes else None
+    return Witness(resident.name, block, whole, logits)
+
+
+def compare(before: list[Witness], after: list[Witness]) -> Finding:
+    """Who is, bit for bit, as before; a block that was damaged already is not called identical."""
+    same = [first.name for first, last in zip(before, after, strict=True) if first == last and first.whole]
+    changed = [first.name for first in before if first.name not in same]
+    probed = [first.name for first in before if first.logits]
+    return Finding(len(before), len(same), {"changed": changed, "probed": len(probed)})

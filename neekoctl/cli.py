@@ -1,0 +1,98 @@
+"""The command line: registers one module a command, and turns errors into a sentence and an exit code.
+Knows no registry and no model; what a command needs is imported when it runs.
+
+Exit codes: 0 fine, 1 error, 2 usage, 3 a check found a regression.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from neekoctl import __version__
+from neekoctl.commands import add_character, chat, check, doctor, listing, models, profile, ranks, remove, show
+
+
+class Boundary(TyperGroup):
+    """Where errors end: one sentence on stderr (and one document on stdout under --json), no traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _explain("Stopped; nothing half-made was kept.", None)
+            raise typer.Exit(1) from None
+        except Exception as error:  # noqa: BLE001  the last wall before the user
+            if ctx.params.get("debug") or not _is_expected(error):
+                raise
+            _explain(_sentence(error), error)
+            raise typer.Exit(getattr(error, "exit_code", 1)) from None
+
+
+def _is_expected(error: Exception) -> bool:
+    from registry.errors import NeekoError
+
+    return isinstance(error, (NeekoError, OSError)) and not isinstance(error, BrokenPipeError)
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror}{where}: free the way and run the command again."
+    return str(error)
+
+
+def _explain(sentence: str, error: Exception | None) -> None:
+    from neekoctl import render
+
+    if "--json" in sys.argv:
+        render.document({"error": sentence, "kind": type(error).__name__ if error else "Interrupted"})
+    render.error(sentence)
+
+
+app = typer.Typer(
+    cls=Boundary,
+    name="neekoctl",
+    help="Characters that move into one language model, one LoRA rank range each, and never into each other's.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"neekoctl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options of every command."""
+
+
+app.command("add-character")(add_character.add_character)
+app.command("list")(listing.list_characters)
+app.command("show")(show.show)
+app.command("remove")(remove.remove)
+app.command("ranks")(ranks.ranks)
+app.command("chat")(chat.chat)
+app.command("check")(check.check)
+app.command("doctor")(doctor.doctor)
+app.add_typer(profile.app, name="profile")
+app.add_typer(models.app, name="models")
+
+
+def main() -> None:
+    """The entry point of the `neekoctl` script. A termination ends like Ctrl-C: everything given back."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    app()

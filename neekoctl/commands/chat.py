@@ -1,0 +1,28 @@
+"""`neekoctl chat`."""
+
+from typing import Annotated
+
+import typer
+
+from neekoctl.commands.options import Base, Json
+
+
+def chat(
+    speaker: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="Who answers; without it, the base model.")
+    ] = None,
+    once: Annotated[str | None, typer.Option(metavar="TEXT", help="Ask this, print the reply, and leave.")] = None,
+    temperature: Annotated[float, typer.Option(min=0.0, max=5.0, help="0 always takes the likeliest token.")] = 0.7,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest reply.")] = 160,
+    persona: Annotated[bool, typer.Option("--persona", help="Add the persona to the system message.")] = False,
+    seed: Annotated[int | None, typer.Option(min=0, help="Makes sampled replies repeatable.")] = None,
+    base: Base = None,
+    json: Json = False,
+) -> None:
+    """Talk to a character; piped lines are answered one by one."""
+    from neekoctl.talking import TalkOptions, talk
+    from registry.layout import Layout
+    from registry.store import Registry
+
+    options = TalkOptions(speaker, once, temperature, max_new_tokens, persona, seed, base, json)
+    talk(Registry(Layout.default()), options)

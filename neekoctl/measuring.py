@@ -1,0 +1,90 @@
+"""What a block says on its probes: the likelihood of each reference, the greedy replies, and a digest of the logits.
+Onboarding records it, check and the certificate compare with it. Knows no database and no screen.
+
+A character's probes always form the same batches, so that on one machine the same bytes give the same bits
+(the shape of a batch changes the order of summation).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from neekoctl.stage import Stage
+    from recipes.block import Block
+    from recipes.exchanges import Messages
+    from recipes.likelihood import Score
+
+REPLY_TOKENS = 32  # of a probe's greedy reply: a drift shows in the first words
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One probe's score and greedy reply (end of turn left off)."""
+
+    score: Score
+    reply: list[int]
+    text: str
+
+
+def heldout_messages(system: str, prompt: list[dict[str, str]], reference: str) -> Messages:
+    """A probe as a conversation that ends with its reference."""
+    from recipes.exchanges import with_system
+
+    return with_system(system, [*prompt, {"role": "assistant", "content": reference}])
+
+
+def measure(stage: Stage, block: Block | None, probes: list[Messages]) -> list[Measured]:
+    """Score and answer every probe under `block` (None: the bare base)."""
+    from recipes.engine import replies
+    from recipes.likelihood import ROWS_AT_ONCE, score
+
+    measured = []
+    with stage.bank.using(block):
+        for start in range(0, len(probes), ROWS_AT_ONCE):
+            batch = probes[start : start + ROWS_AT_ONCE]
+            scores = score(stage.base, [stage.form.row(messages, last_only=True) for messages in batch])
+            prompts = [stage.form.prompt(messages[:-1]) for messages in batch]
+            answers = replies(stage.base, prompts, stop=stage.form.stop, max_new_tokens=REPLY_TOKENS)
+            measured += [
+                Measured(each, answer, stage.base.tokenizer.decode(answer, skip_special_tokens=True))
+                for each, answer in zip(scores, answers, strict=True)
+            ]
+    return measured
+
+
+def logits_digest(stage: Stage, block: Block, probes: list[Messages]) -> str:
+    """sha256 over the logits of every reference token of the probes, in float32."""
+    import torch
+
+    from recipes.likelihood import ROWS_AT_ONCE, reply_logits
+
+    digest = hashlib.sha256()
+    with stage.bank.using(block), torch.inference_mode():
+        for start in range(0, len(probes), ROWS_AT_ONCE):
+            rows = [stage.form.row(messages, last_only=True) for messages in probes[start : start + ROWS_AT_ONCE]]
+            digest.update(reply_logits(stage.base, rows)[0].cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def environment(stage: Stage) -> dict[str, Any]:
+    """What the bits of a reply depend on besides block and prompt."""
+    import torch
+
+    device = stage.base.device
+    card = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "neekoctl": version("neekoctl"),
+        "torch": torch.__version__,
+        "transformers": version("transformers"),
+        "device": f"{device.type} {card}",
+        "dtype": str(stage.base.dtype).removeprefix("torch."),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads() if device.type == "cpu" else None,
+        "cores": os.cpu_count() if device.type == "cpu" else None,
+    }

@@ -1,0 +1,73 @@
+"""What crashes, kills and bad disks leave behind: found, cleared where nothing is lost, named where a person must
+decide. Knows no model and no screen."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from registry.leases import is_running
+from registry.store import Registry
+
+STALE_SECONDS = 24 * 3600.0  # scratch folders that name no process
+
+
+def examine(registry: Registry, *, prune: bool) -> list[dict[str, Any]]:
+    """Every finding as {"what", "fixed", "harm", "advice"}; `harm` means that a person must act."""
+    found = [_finding(f"reservation of {name}, whose process is gone", fixed=True) for name in registry.clear_dead()]
+    found += _scratch(registry)
+    found += _blocks(registry, prune)
+    found += _checkpoints(registry, prune)
+    if (opinion := registry.integrity()) != "ok":
+        found.append(_finding(f"the database is damaged: {opinion}", harm=True, advice="restore registry.db"))
+    return found
+
+
+def _scratch(registry: Registry) -> list[dict[str, Any]]:
+    found = []
+    for path in sorted(registry.layout.scratch.glob("*")):
+        if _is_abandoned(path):
+            shutil.rmtree(path, ignore_errors=True)
+            found.append(_finding(f"half-made {path.name}", fixed=True))
+    return found
+
+
+def _is_abandoned(path: Path) -> bool:
+    """Scratch names are kind-pid-random; the folder is in use while that process runs."""
+    pid = path.name.split("-")[1]
+    if pid.isdigit():
+        return not is_running(int(pid))
+    return time.time() - path.stat().st_mtime > STALE_SECONDS
+
+
+def _blocks(registry: Registry, prune: bool) -> list[dict[str, Any]]:
+    found = []
+    for row in registry.characters(status=("ready",)):
+        if not registry.blocks.is_whole(row.block or ""):
+            advice = f"restore {registry.blocks.path(row.block or '')}, or remove the character"
+            found.append(_finding(f"the block of {row.name} is missing or damaged", harm=True, advice=advice))
+    for digest in registry.unreferenced_blocks():
+        if prune:
+            registry.blocks.delete(digest)
+        found.append(_finding(f"block {digest[:12]} belongs to nobody", fixed=prune, advice=_prune_advice(prune)))
+    return found
+
+
+def _checkpoints(registry: Registry, prune: bool) -> list[dict[str, Any]]:
+    found = []
+    for path in sorted(registry.layout.checkpoints.glob("*")):
+        if prune:
+            path.unlink(missing_ok=True)
+        advice = "" if prune else "repeat the onboarding with --resume, or --prune deletes it"
+        found.append(_finding(f"checkpoint {path.name[:12]} of an unfinished onboarding", fixed=prune, advice=advice))
+    return found
+
+
+def _prune_advice(pruned: bool) -> str:
+    return "" if pruned else "--prune deletes it"
+
+
+def _finding(what: str, *, fixed: bool = False, harm: bool = False, advice: str = "") -> dict[str, Any]:
+    return {"what": what, "fixed": fixed, "harm": harm, "advice": advice}

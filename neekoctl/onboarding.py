@@ -1,0 +1,289 @@
+"""The transaction of an onboarding (DESIGN 6): validate, reserve, make, commit; whole or not at all.
+Knows registry and strategies; nothing of Typer or the terminal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from neekoctl.stage import Stage, choose_bank, set_stage
+from recipes.recipe import DEFAULT_PRESET, Recipe, load_recipe
+from recipes.sources import DEFAULT_ENCODER, fingerprint, local_folder
+from registry.errors import NeekoError, UsageError
+from registry.heldout import Split, split
+from registry.names import fold
+from registry.profile import Profile, load_profile
+from registry.store import Onboarded, Registry, Reservation
+from registry.tables import Bank, Character, Parent, Probe
+
+if TYPE_CHECKING:
+    from neekoctl.certifying import Finding
+    from recipes.exchanges import Messages
+    from recipes.task import Made, Strategy
+    from recipes.training import Progress
+
+STRATEGIES = ("expand",)
+RENEW_SECONDS = 60.0
+COPIES_ON_DISK = 6  # a run keeps its factors, two moments, the best state, a checkpoint being renamed, and the block
+
+
+class Screen(Protocol):
+    """Where an onboarding tells how it stands."""
+
+    def say(self, text: str) -> None: ...
+
+    def progress(self, progress: Progress) -> None: ...
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asks for."""
+
+    profile: Path
+    strategy: str = "expand"
+    base: str | None = None
+    encoder: str = DEFAULT_ENCODER
+    preset: str = DEFAULT_PRESET
+    changes: tuple[str, ...] = ()
+    rank: int | None = None
+    seed: int = 0
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request whose every part was found good, before torch is imported."""
+
+    request: Request
+    profile: Profile
+    recipe: Recipe
+    split: Split
+    bank: Bank
+
+    @property
+    def system_message(self) -> str:
+        return self.recipe.system_message.replace("{name}", self.profile.name)
+
+    @property
+    def digest(self) -> str:
+        """Names the run: the same data, recipe, seed and base continue the same checkpoint."""
+        parts = [fold(self.profile.name), self.profile.digests(), self.recipe.model_dump(), self.request.seed,
+                 self.request.strategy, self.bank.fingerprint]  # fmt: skip
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def onboard(registry: Registry, request: Request, screen: Screen) -> dict[str, Any]:
+    """Add a character. Returns the document of DESIGN 9.
+
+    Raises:
+        NeekoError: with the reservation given back and nothing else changed.
+    """
+    plan = _plan(registry, request, screen)
+    _refuse_full_disk(registry, plan.recipe.rank)
+    reservation = registry.reserve(
+        plan.bank, plan.profile.name, plan.profile.aliases, plan.recipe.rank, request.strategy
+    )
+    started = time.monotonic()
+    with _given_back_on_failure(registry, reservation):
+        return _make_and_commit(registry, plan, reservation, screen, started)
+
+
+def _plan(registry: Registry, request: Request, screen: Screen) -> Plan:
+    if request.strategy not in STRATEGIES:
+        raise UsageError(f"There is no strategy {request.strategy!r}: choose {', '.join(STRATEGIES)}.")
+    profile = load_profile(request.profile)
+    recipe = load_recipe(request.preset, list(request.changes), request.rank)
+    bank = choose_bank(registry, request.base, say=screen.say)
+    return Plan(request, profile, recipe, split(profile.dialogues), bank)
+
+
+@contextmanager
+def _given_back_on_failure(registry: Registry, reservation: Reservation) -> Iterator[None]:
+    """Ctrl-C and every error give the range and the names back; a kill leaves a lease that is seen to be dead."""
+    before = registry.blocks.digests()
+    try:
+        yield
+    except BaseException:
+        registry.release(reservation)
+        for orphan in set(registry.unreferenced_blocks()) - before:
+            registry.blocks.delete(orphan)
+        raise
+
+
+def _make_and_commit(
+    registry: Registry, plan: Plan, reservation: Reservation, screen: Screen, started: float
+) -> dict[str, Any]:
+    from neekoctl.certifying import bear_witness, compare
+
+    stage = set_stage(registry, plan.bank, say=screen.say)
+    residents = registry.characters(status=("ready",), bank=plan.bank)
+    screen.say(f"witnessing {len(residents)} residents before")
+    before = bear_witness(stage, residents)
+    checkpoint = registry.layout.checkpoints / f"{plan.digest}.safetensors"
+    made = _make(stage, plan, reservation, checkpoint, screen)
+    digest = _store(stage, plan, made)
+    probes = _measure_probes(stage, plan, registry, digest, reservation, screen)
+    screen.say(f"witnessing {len(residents)} residents after")
+    finding = compare(before, bear_witness(stage, residents))
+    role = _role_embedding(registry, plan, screen)
+    registry.renew(reservation)
+    row = registry.commit(reservation, _onboarded(stage, plan, made, digest, probes, finding, role))
+    checkpoint.unlink(missing_ok=True)
+    return _document(row, plan, made, finding, time.monotonic() - started)
+
+
+def _make(stage: Stage, plan: Plan, reservation: Reservation, checkpoint: Path, screen: Screen) -> Made:
+    from recipes.exchanges import with_system
+    from recipes.task import Task
+
+    if not plan.request.resume:
+        checkpoint.unlink(missing_ok=True)
+    elif not checkpoint.is_file():
+        screen.say("nothing to resume: starting at the beginning")
+    renew = _every(RENEW_SECONDS, lambda: stage.registry.renew(reservation))
+
+    def report(progress: Progress) -> None:
+        screen.progress(progress)
+        renew()
+
+    train = [with_system(plan.system_message, talk.model_dump()["messages"]) for talk in plan.split.train]
+    task = Task(plan.profile.name, stage.bank, stage.form, plan.recipe, train, _heldout(plan), plan.request.seed,
+                report, checkpoint)  # fmt: skip
+    return _strategy(plan.request.strategy)(task)
+
+
+def _strategy(name: str) -> Strategy:
+    from recipes.expansion import expand
+
+    return {"expand": expand}[name]
+
+
+def _heldout(plan: Plan) -> list[Messages]:
+    from neekoctl.measuring import heldout_messages
+
+    return [heldout_messages(plan.system_message, [turn.model_dump() for turn in probe.prompt], probe.reference)
+            for probe in plan.split.probes]  # fmt: skip
+
+
+def _store(stage: Stage, plan: Plan, made: Made) -> str:
+    """Write the block folder, move it into the store, and return its digest."""
+    from recipes.block import save_block
+
+    card = {
+        "name": plan.profile.name,
+        "system_message": plan.system_message,
+        "base_fingerprint": plan.bank.fingerprint,
+        "recipe": {"strategy": plan.request.strategy, "preset": plan.request.preset, **plan.recipe.model_dump()},
+        "seed": plan.request.seed,
+        "lineage": [vars(parent) for parent in made.parents],
+        "data_digests": plan.profile.digests(),
+    }
+    with stage.registry.blocks.making() as folder:
+        save_block(made.block, folder, base=plan.bank.base, card=card, transposed=stage.base.transposed)
+        return stage.registry.blocks.put(folder)
+
+
+def _measure_probes(
+    stage: Stage, plan: Plan, registry: Registry, digest: str, reservation: Reservation, screen: Screen
+) -> list[Probe]:
+    """Baselines, taken from the stored block: what check will read is what was measured."""
+    from neekoctl.measuring import measure
+    from recipes.block import load_block
+
+    heldout = _heldout(plan)
+    screen.say(f"recording {len(heldout)} probes")
+    block = stage.bank.on_device(load_block(registry.blocks.verified(digest, plan.profile.name)))
+    measured = measure(stage, block, heldout)
+    registry.renew(reservation)
+    return [
+        Probe(character_id=reservation.character_id, position=place, prompt=messages[1:-1],
+              reference=messages[-1]["content"], nll=each.score.nll, tokens=each.score.tokens, reply=each.reply,
+              reply_text=each.text)
+        for place, (messages, each) in enumerate(zip(heldout, measured, strict=True))
+    ]  # fmt: skip
+
+
+def _role_embedding(registry: Registry, plan: Plan, screen: Screen) -> tuple[bytes, str]:
+    screen.say("embedding the persona")
+    from recipes.encoder import load_encoder
+
+    name = plan.request.encoder
+    folder = local_folder(registry.layout, name, say=screen.say)
+    encoder = load_encoder(folder, name=name, fingerprint=fingerprint(registry.layout, folder))
+    return encoder.encode([plan.profile.persona])[0].astype("<f4").tobytes(), encoder.provenance
+
+
+def _onboarded(stage: Stage, plan: Plan, made: Made, digest: str, probes: list[Probe], finding: Finding,
+               role: tuple[bytes, str]) -> Onboarded:  # fmt: skip
+    from neekoctl.measuring import environment
+
+    measured = ("nll_before", "nll_after", "seconds", "tokens_per_second", "steps", "best_step")
+    return Onboarded(
+        block=digest,
+        description=plan.profile.description(),
+        recipe={"preset": plan.request.preset, **plan.recipe.model_dump()},
+        metrics={key: getattr(made, key) for key in measured},
+        environment=environment(stage),
+        data_digests=plan.profile.digests(),
+        system_message=plan.system_message,
+        seed=plan.request.seed,
+        reason=made.reason,
+        role_embedding=role[0],
+        encoder=role[1],
+        probes=probes,
+        parents=[Parent(character_id=0, **vars(parent)) for parent in made.parents],
+        others=finding.others,
+        identical=finding.identical,
+        evidence=finding.evidence,
+    )
+
+
+def _document(row: Character, plan: Plan, made: Made, finding: Finding, seconds: float) -> dict[str, Any]:
+    return {
+        "character": row.name,
+        "strategy": row.strategy,
+        "rank_start": row.start,
+        "rank_stop": row.stop,
+        "rank": row.stop - row.start,
+        "block": row.block,
+        "base": plan.bank.base,
+        "heldout_nll_before": made.nll_before,
+        "heldout_nll_after": made.nll_after,
+        "seconds": round(seconds, 3),
+        "tokens_per_second": round(made.tokens_per_second, 1),
+        "parents": [{"character": parent.name, "weight": parent.weight} for parent in made.parents],
+        "reason": made.reason,
+        "certificate": {"others": finding.others, "identical": finding.identical},
+    }
+
+
+def _refuse_full_disk(registry: Registry, rank: int) -> None:
+    """A rough bound before anything is loaded: 1 MiB a rank and copy covers models of several billion parameters."""
+    registry.layout.home.mkdir(parents=True, exist_ok=True)
+    free, needed = shutil.disk_usage(registry.layout.home).free, COPIES_ON_DISK * rank * 2**20
+    if free < needed:
+        raise NeekoError(
+            f"Only {free / 2**20:.0f} MiB are free under {registry.layout.home}, and this onboarding may need "
+            f"{needed / 2**20:.0f}: free some space or set NEEKOCTL_HOME elsewhere."
+        )
+
+
+def _every(seconds: float, action: Callable[[], None]) -> Callable[[], None]:
+    """`action`, at most once in `seconds`."""
+    last = time.monotonic()
+
+    def sometimes() -> None:
+        nonlocal last
+        if time.monotonic() - last >= seconds:
+            last = time.monotonic()
+            action()
+
+    return sometimes

@@ -1,0 +1,231 @@
+"""All that people see: words and progress on stderr, tables and the rank map on stdout. Computes nothing.
+
+`--json` documents go through `document`, and nothing else writes to stdout then.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+    from recipes.training import Progress
+    from registry.tables import Bank, Certificate, Character, Parent
+
+MAP_WIDTH = 64  # cells of the rank map
+COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "red")
+
+
+def out() -> Console:
+    """Made at each use: tests and pipes replace sys.stdout."""
+    return Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def err() -> Console:
+    return Console(file=sys.stderr, highlight=False, soft_wrap=not sys.stderr.isatty())
+
+
+def say(text: str) -> None:
+    """What is going on, for whoever watches."""
+    err().print(f"[dim]·[/dim] {escape(text)}")
+
+
+def error(text: str) -> None:
+    err().print(f"[bold red]Error:[/bold red] {escape(text)}")
+
+
+def document(value: Any) -> None:
+    """The one JSON document of a command."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+class TrainingScreen:
+    """Progress of an onboarding: a bar on a terminal, a line now and then elsewhere."""
+
+    EVERY = 10  # steps between lines where there is no terminal
+
+    def __init__(self) -> None:
+        self._bar: Bar | None = None
+
+    def say(self, text: str) -> None:
+        say(text)
+
+    def progress(self, progress: Progress) -> None:
+        if self._bar is None:
+            if progress.step % self.EVERY == 0 or progress.step == progress.steps:
+                say(f"step {progress.step}/{progress.steps}  {_figures(progress)}")
+            return
+        task = (
+            self._bar.task_ids[0]
+            if self._bar.task_ids
+            else self._bar.add_task("training", total=progress.steps, figures="")
+        )
+        self._bar.update(task, total=progress.steps, completed=progress.step, figures=_figures(progress))
+
+    @contextmanager
+    def open(self) -> Iterator[TrainingScreen]:
+        console = err()
+        if not console.is_terminal:
+            yield self
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        figures = TextColumn("{task.fields[figures]}")
+        columns = [BarColumn(), MofNCompleteColumn(), figures, TextColumn("ETA"), TimeRemainingColumn()]
+        with Bar(*columns, console=console) as self._bar:
+            yield self
+        self._bar = None
+
+
+def _figures(progress: Progress) -> str:
+    heldout = "" if progress.heldout_nll is None else f"  held-out {progress.heldout_nll:.3f}"
+    return f"loss {progress.loss:.3f}{heldout}  {progress.tokens_per_second:.0f} tok/s"
+
+
+@contextmanager
+def counting(what: str, total: int) -> Iterator[Any]:
+    """A bar over `total` items on a terminal, their names elsewhere; yields `next(name)`."""
+    console = err()
+    if not console.is_terminal:
+        yield lambda name: say(f"{what} {name}")
+        return
+    from rich.progress import Progress as Bar
+
+    with Bar(console=console) as bar:
+        task = bar.add_task(what, total=total)
+
+        def advance(name: str) -> None:
+            bar.update(task, description=f"{what} {name}")
+            bar.advance(task)
+
+        yield advance
+
+
+def onboarded(document: dict[str, Any]) -> None:
+    """The outcome of add-character."""
+    console, certificate = out(), document["certificate"]
+    console.print(f"[bold green]{escape(document['character'])}[/] moved in: ranks "
+                  f"[{document['rank_start']}, {document['rank_stop']}), block {document['block'][:12]}.")  # fmt: skip
+    console.print(escape(document["reason"]))
+    others = certificate["others"]
+    if others:
+        colour = "green" if certificate["identical"] == others else "bold red"
+        console.print(f"[{colour}]{certificate['identical']} of {others} residents are, bit for bit, as before.[/]")
+    console.print(f"[dim]{document['seconds']:.0f} s in all, {document['tokens_per_second']:.0f} tokens/s in training. "
+                  f"Talk: neekoctl chat --as \"{escape(document['character'])}\"[/]")  # fmt: skip
+
+
+def characters(rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        out().print("Nobody lives here yet: `neekoctl add-character profile.yaml` moves the first one in.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in ("NAME", "ALIASES", "STRATEGY", "RANKS", "STATUS", "BLOCK", "SINCE"):
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        ranks = f"{row['rank_start']}-{row['rank_stop']}"
+        table.add_row(row["name"], ", ".join(row["aliases"]), row["strategy"], ranks, row["status"],
+                      (row["block"] or "")[:12], row["created_at"][:16].replace("T", " "))  # fmt: skip
+    out().print(table)
+
+
+def character(row: Character, aliases: list[str], parents: list[Parent], certificate: Certificate | None) -> None:
+    console = out()
+    console.print(f"[bold]{escape(row.name)}[/]" + (f"  ({escape(', '.join(aliases))})" if aliases else ""))
+    facts = {
+        "status": row.status,
+        "strategy": row.strategy,
+        "ranks": f"[{row.start}, {row.stop})",
+        "block": row.block,
+        "seed": row.seed,
+        "preset": row.recipe.get("preset"),
+        "since": row.created_at,
+        "reason": row.reason,
+    }
+    if row.metrics.get("nll_after") is not None:
+        facts["held-out NLL"] = f"{row.metrics['nll_before']:.3f} -> {row.metrics['nll_after']:.3f}"
+    if certificate:
+        facts["certificate"] = f"{certificate.identical} of {certificate.others} others identical"
+    if parents:
+        facts["parents"] = ", ".join(f"{parent.name} ({parent.weight:.2f})" for parent in parents)
+    for key, value in facts.items():
+        console.print(f"  [dim]{key:12}[/] {escape(str(value))}")
+    console.print(escape(str(row.description.get("persona", "")).strip()), style="italic")
+
+
+def rank_map(bank: Bank, owners: list[Character], free: Sequence[tuple[int, int]]) -> None:
+    """The bank as a strip: a colour an owner, dots for what is free, drawn up to a little past the last owner."""
+    console = out()
+    end = max((row.stop for row in owners), default=0)
+    shown = min(bank.capacity, max(MAP_WIDTH, -(-end * 9 // 8)))
+    console.print(
+        f"[bold]{escape(bank.base)}[/]  {sum(row.stop - row.start for row in owners)} of {bank.capacity} ranks used"
+    )
+    console.print("  " + "".join(_cell(cell, shown, owners) for cell in range(MAP_WIDTH)), soft_wrap=True)
+    console.print(f"  [dim]0{str(shown):>{MAP_WIDTH - 1}}[/]")
+    for place, row in enumerate(owners):
+        colour = COLOURS[place % len(COLOURS)]
+        name = row.name if row.status == "ready" else f"{row.name} ({row.status})"
+        console.print(f"  [{colour}]█[/] {escape(f'[{row.start}, {row.stop})'):14} {escape(name)}")
+    for start, stop in free:
+        console.print(f"  [dim]· {escape(f'[{start}, {stop})'):14} free[/]")
+
+
+def _cell(cell: int, shown: int, owners: list[Character]) -> str:
+    at = cell * shown // MAP_WIDTH
+    for place, row in enumerate(owners):
+        if row.start <= at < row.stop:
+            return f"[{COLOURS[place % len(COLOURS)]}]█[/]"
+    return "[dim]·[/dim]"
+
+
+def checked(document: dict[str, Any]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for title in ("CHARACTER", "WEIGHTS", "NLL THEN", "NLL NOW", "FORGETTING", "REPLIES", ""):
+        table.add_column(title, justify="left" if title in ("CHARACTER", "WEIGHTS", "") else "right")
+    for row in document["characters"]:
+        number = ["-", "-", "-"] if row["nll_now"] is None else [
+            f"{row['nll_baseline']:.4f}", f"{row['nll_now']:.4f}", f"{row['forgetting']:+.4f}"]  # fmt: skip
+        verdict = f"[red]{escape(row['complaint'])}[/]" if row["regressed"] else "[green]as before[/]"
+        if not row["same_environment"]:
+            verdict += " [yellow](other hardware or versions: judged by likelihood)[/]"
+        weights = "identical" if row["weights_identical"] else "[red]changed[/]"
+        table.add_row(escape(row["name"]), weights, *number, f"{row['replies_identical']}/{row['replies']}", verdict)
+    out().print(table)
+    colour = "green" if document["verdict"] == "pass" else "bold red"
+    out().print(f"[{colour}]{document['verdict']}[/]: {document['checked']} checked")
+
+
+def models(rows: list[dict[str, Any]]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for title in ("ALIAS", "KIND", "LICENCE", "MB", "HERE"):
+        table.add_column(title)
+    for row in rows:
+        table.add_row(
+            row["alias"], row["kind"], row["licence"], str(row["megabytes"]), "yes" if row["installed"] else "no"
+        )
+    out().print(table)
+
+
+def findings(rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        out().print("[green]Everything is in order.[/]")
+    for row in rows:
+        mark = "[green]cleared[/]" if row["fixed"] else "[yellow]left[/]"
+        out().print(f"{mark}  {escape(row['what'])}" + (f"  [dim]{escape(row['advice'])}[/]" if row["advice"] else ""))
+
+
+def validated(document: dict[str, Any]) -> None:
+    out().print(f"[green]{escape(document['name'])} is a good profile[/]: {document['exchanges']} exchanges in "
+                f"{document['conversations']} conversations, {document['training_conversations']} to train on, "
+                f"{len(document['probes'])} probes kept aside.")  # fmt: skip

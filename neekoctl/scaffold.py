@@ -1,0 +1,72 @@
+"""A profile to start from, and the summary of one that is finished. Knows no model and no registry."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from registry.errors import UsageError
+from registry.heldout import split
+from registry.names import fold
+from registry.profile import load_profile
+
+TEMPLATE = """\
+name: {name}
+aliases: []                   # other names people may use
+language: en
+persona: |
+  Who {name} is, in two or three paragraphs of prose.
+facts:                        # one plain sentence each
+  - {name} was born in ...
+# era: {{until: 1900}}          # the last year {name} can know about
+# style: How {name} speaks, in a sentence.
+dialogues: {file}   # one conversation a line; sixty exchanges or more make a voice
+"""
+EXCHANGES = [
+    ("Hello!", "Write here what {name} would answer."),
+    ("Where were you born?", "Write here what {name} would answer, in that unmistakable voice."),
+]
+
+
+def scaffold(name: str, folder: Path) -> list[Path]:
+    """Write `<name>.yaml` and `<name>.jsonl`; both are valid as they stand.
+
+    Raises:
+        UsageError: a file is already there, or the name gives no file name.
+    """
+    stem = re.sub(r"[^\w]+", "-", fold(name)).strip("-")
+    if not stem:
+        raise UsageError(f"{name!r} cannot be a name: use letters.")
+    profile, dialogues = folder / f"{stem}.yaml", folder / f"{stem}.jsonl"
+    if taken := [path.name for path in (profile, dialogues) if path.exists()]:
+        raise UsageError(f"{taken[0]} is already there: choose another folder with --out.")
+    folder.mkdir(parents=True, exist_ok=True)
+    quoted = yaml.safe_dump(name, allow_unicode=True, default_flow_style=True).splitlines()[0]
+    text = TEMPLATE.format(name=name, file=dialogues.name)
+    profile.write_text(text.replace(f"name: {name}", f"name: {quoted}", 1), encoding="utf-8")
+    dialogues.write_text("".join(_line(name, *exchange) for exchange in EXCHANGES), encoding="utf-8")
+    return [profile, dialogues]
+
+
+def _line(name: str, question: str, answer: str) -> str:
+    messages = [
+        {"role": "user", "content": question},
+        {"role": "assistant", "content": answer.format(name=name)},
+    ]
+    return json.dumps({"messages": messages}, ensure_ascii=False) + "\n"
+
+
+def validation(path: Path) -> dict[str, Any]:
+    """What a good profile holds. Raises ProfileError with every fault otherwise."""
+    profile = load_profile(path)
+    parts = split(profile.dialogues)
+    return {
+        "name": profile.name,
+        "aliases": profile.aliases,
+        "conversations": len(profile.dialogues),
+        "exchanges": sum(len(talk.messages) // 2 for talk in profile.dialogues),
+        "training_conversations": len(parts.train),
+        "probes": [probe.prompt[-1].content for probe in parts.probes],
+    }

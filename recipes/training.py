@@ -1,0 +1,233 @@
+"""Trains one block on token rows, and keeps the state that brought the best held-out likelihood.
+Knows the bank, rows and checkpoints; nothing of characters, strategies or where files live.
+
+Only the fresh block's factors are Parameters of the optimizer and leaves of the graph: the base is frozen, and no
+other block is mounted.
+"""
+
+import json
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch.nn import functional
+
+from recipes.bank import Bank
+from recipes.block import Block, Pair
+from recipes.exchanges import Row
+from recipes.likelihood import mean_nll, reply_logits, score
+from recipes.recipe import Recipe
+from registry.errors import TrainingFailed
+
+CHECKPOINT_SECONDS = 10.0
+WINDOW = 4  # batches sorted by length together: little padding, and the order stays random
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands; tokens are real ones, padding not counted."""
+
+    step: int
+    steps: int
+    loss: float
+    tokens_per_second: float
+    heldout_nll: float | None
+
+
+@dataclass
+class State:
+    """All that a run needs to go on, besides the tensors."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0  # in optimizer steps, evaluations left out
+    best_nll: float = math.inf
+    best_step: int = 0
+    worse: int = 0  # evaluations since the best
+    done: bool = False
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The best block, and how it came about; NLL in nats a token, None without held-out rows."""
+
+    block: Block
+    nll_before: float | None
+    nll_after: float | None
+    steps: int
+    best_step: int
+    seconds: float
+    tokens_per_second: float
+
+
+Report = Callable[[Progress], None]
+
+
+def train(
+    bank: Bank,
+    block: Block,
+    rows: Sequence[Row],
+    heldout: Sequence[Row],
+    recipe: Recipe,
+    *,
+    seed: int,
+    report: Report = lambda _: None,
+    checkpoint: Path | None = None,
+) -> Trained:
+    """Train `block` from where it stands (or from the checkpoint, when that file exists) and return the best state.
+
+    AdamW with linear warm-up and decay; stops early after `recipe.patience` evaluations without improvement.
+
+    Raises:
+        TrainingFailed: the loss is no finite number.
+    """
+    run = _Run(bank, block, rows, heldout, recipe, seed, checkpoint)
+    with bank.using(run.block):
+        before = run.evaluate() if heldout else None
+        if run.state.step == 0 and before is not None:
+            run.remember(before)
+        run.loop(report)
+    return run.result(before)
+
+
+class _Run:
+    """One training run: the block's Parameters, the optimizer, and the state."""
+
+    def __init__(self, bank: Bank, block: Block, rows: Sequence[Row], heldout: Sequence[Row], recipe: Recipe,
+                 seed: int, checkpoint: Path | None) -> None:  # fmt: skip
+        self.bank, self.rows, self.heldout = bank, list(rows), heldout
+        self.recipe, self.seed, self.checkpoint = recipe, seed, checkpoint
+        on_device = bank.on_device(block)
+        pairs = {path: Pair(*(factor.clone().requires_grad_() for factor in pair))
+                 for path, pair in on_device.pairs.items()}  # fmt: skip
+        self.block = replace(block, pairs=pairs)
+        self.leaves = [factor for pair in pairs.values() for factor in pair]
+        self.optimizer = torch.optim.AdamW(
+            self.leaves, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+        )
+        self.per_epoch = math.ceil(len(self.rows) / recipe.batch)
+        self.steps = recipe.epochs * self.per_epoch
+        self.state = State()
+        self.best = [leaf.detach().clone() for leaf in self.leaves]
+        self.saved_at = time.monotonic()
+        if checkpoint is not None and checkpoint.is_file():
+            self.restore(checkpoint)
+
+    def loop(self, report: Report) -> None:
+        every = max(1, self.per_epoch // self.recipe.evaluations)
+        nll = None if self.state.step == 0 else self.state.best_nll
+        for batch in self.batches():
+            if self.state.done:
+                break
+            loss = self.learn(batch)
+            last_of_epoch = self.state.step % self.per_epoch == 0
+            within = self.state.step % self.per_epoch
+            if self.heldout and (last_of_epoch or (within % every == 0 and self.per_epoch - within >= every)):
+                nll = self.evaluate()
+                self.remember(nll)
+            self.save_now_and_then()
+            report(Progress(self.state.step, self.steps, loss, self.speed, nll))
+
+    def batches(self) -> Iterator[list[Row]]:
+        """Every batch from the current step on; the order depends on the seed and the epoch alone."""
+        size = self.recipe.batch
+        for epoch in range(self.recipe.epochs):
+            order = random.Random(f"{self.seed}:{epoch}")
+            rows = self.rows.copy()
+            order.shuffle(rows)
+            batches: list[list[Row]] = []
+            for start in range(0, len(rows), WINDOW * size):
+                window = sorted(rows[start : start + WINDOW * size], key=lambda row: len(row.tokens))
+                batches += [window[at : at + size] for at in range(0, len(window), size)]
+            order.shuffle(batches)
+            yield from batches[max(0, self.state.step - epoch * self.per_epoch) :]
+
+    def learn(self, batch: list[Row]) -> float:
+        started = time.monotonic()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.learning_rate * self.schedule(self.state.step)
+        logits, targets, _ = reply_logits(self.bank.base, batch)
+        loss = functional.cross_entropy(logits, targets)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise TrainingFailed(
+                f"The loss is {value} at step {self.state.step + 1}: lower the step size with "
+                f"`--set learning_rate={self.recipe.learning_rate / 3:.1g}`."
+            )
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.leaves, self.recipe.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.state.step += 1
+        self.state.tokens += sum(len(row.tokens) for row in batch)
+        self.state.seconds += time.monotonic() - started
+        return value
+
+    def schedule(self, step: int) -> float:
+        """Linear warm-up, then linear decay to zero at the last step."""
+        warmup = min(self.recipe.warmup_steps, self.steps // 2)
+        rising = (step + 1) / warmup if warmup else 1.0
+        return min(1.0, rising, (self.steps - step) / max(1, self.steps - warmup))
+
+    @property
+    def speed(self) -> float:
+        return self.state.tokens / self.state.seconds if self.state.seconds else 0.0
+
+    def evaluate(self) -> float:
+        return mean_nll(score(self.bank.base, self.heldout))
+
+    def remember(self, nll: float) -> None:
+        """Keep the state when it is the best so far; otherwise count towards stopping."""
+        if nll < self.state.best_nll:
+            self.state.best_nll, self.state.best_step, self.state.worse = nll, self.state.step, 0
+            self.best = [leaf.detach().clone() for leaf in self.leaves]
+        else:
+            self.state.worse += 1
+            self.state.done = self.state.worse >= self.recipe.patience
+
+    def result(self, before: float | None) -> Trained:
+        best = self.best if self.heldout else [leaf.detach() for leaf in self.leaves]
+        factors = iter(best)
+        pairs = {path: Pair(next(factors), next(factors)) for path in self.block.pairs}
+        after = self.state.best_nll if self.heldout else None
+        return Trained(replace(self.block, pairs=pairs), before, after, self.state.step, self.state.best_step,
+                       self.state.seconds, self.speed)  # fmt: skip
+
+    # checkpoints: one safetensors file, renamed into place whole, its state in the metadata
+
+    def save_now_and_then(self) -> None:
+        if self.checkpoint is None or time.monotonic() - self.saved_at < CHECKPOINT_SECONDS:
+            return
+        self.saved_at = time.monotonic()
+        tensors: dict[str, torch.Tensor] = {}
+        for index, (leaf, best) in enumerate(zip(self.leaves, self.best, strict=True)):
+            moments = self.optimizer.state[leaf]
+            tensors |= {f"{index}.leaf": leaf.detach(), f"{index}.best": best}
+            tensors |= {f"{index}.{key}": moments[key] for key in ("step", "exp_avg", "exp_avg_sq")}
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self.checkpoint.with_suffix(".partial")
+        save_file(tensors, fresh, metadata={"state": json.dumps(asdict(self.state))})
+        fresh.replace(self.checkpoint)
+
+    def restore(self, path: Path) -> None:
+        """A checkpoint that cannot be read is no checkpoint: the run starts at the beginning."""
+        try:
+            with safe_open(path, "pt", device=str(self.bank.base.device)) as file:
+                state = State(**json.loads(file.metadata()["state"]))
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+            return
+        with torch.no_grad():
+            for index, leaf in enumerate(self.leaves):
+                leaf.copy_(tensors[f"{index}.leaf"])
+                self.best[index] = tensors[f"{index}.best"]
+                self.optimizer.state[leaf] = {
+                    key: tensors[f"{index}.{key}"] for key in ("step", "exp_avg", "exp_avg_sq")
+                }
+        self.state = state

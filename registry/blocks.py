@@ -1,0 +1,104 @@
+"""The block store: immutable adapter folders named by the sha256 of what is in them.
+Knows the files of a block and nothing of tensors, ranks or the database.
+
+A block is a standard PEFT LoRA adapter plus `neeko.json`; its digest covers the names and bytes of all three.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.errors import BlockDamaged
+from registry.layout import Layout
+
+FILES = ("adapter_config.json", "adapter_model.safetensors", "neeko.json")
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's bytes, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """sha256 over the sorted lines `<sha256 of file>  <name>`, what `sha256sum` prints for the folder's files."""
+    lines = [f"{file_digest(folder / name)}  {name}\n" for name in sorted(FILES)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class BlockStore:
+    """Content-addressed folders under `blocks/<aa>/<sha256>/`."""
+
+    layout: Layout
+
+    def path(self, digest: str) -> Path:
+        return self.layout.blocks / digest[:2] / digest
+
+    @contextmanager
+    def making(self) -> Iterator[Path]:
+        """A scratch folder to make a block in; gone afterwards, whatever happened."""
+        self.layout.scratch.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"block-{os.getpid()}-", dir=self.layout.scratch))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def put(self, folder: Path) -> str:
+        """Move a finished folder into the store and return its digest; a block already there is left alone.
+
+        Every byte is on the disk before the name exists, so a name in the store is always a whole block.
+        """
+        for name in FILES:
+            _sync(folder / name)
+        _sync(folder)
+        digest = folder_digest(folder)
+        target = self.path(digest)
+        if target.exists() and not self.is_whole(digest):
+            shutil.rmtree(target)  # damaged since: these bytes are the right ones again
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            folder.rename(target)
+            _sync(target.parent)
+        return digest
+
+    def is_whole(self, digest: str) -> bool:
+        """Whether the files on disk are the bytes the digest names."""
+        try:
+            return folder_digest(self.path(digest)) == digest
+        except OSError:
+            return False
+
+    def verified(self, digest: str, owner: str) -> Path:
+        """The block's folder, its bytes checked.
+
+        Raises:
+            BlockDamaged: files are missing or not the bytes that were stored.
+        """
+        if not self.is_whole(digest):
+            raise BlockDamaged(
+                f"The block of {owner} ({digest[:12]}) is missing or damaged: restore {self.path(digest)} from a "
+                f"backup, or `neekoctl remove` the character and add it again."
+            )
+        return self.path(digest)
+
+    def digests(self) -> set[str]:
+        """Every block in the store, referenced or not."""
+        return {folder.name for folder in self.layout.blocks.glob("??/*") if folder.is_dir()}
+
+    def delete(self, digest: str) -> None:
+        shutil.rmtree(self.path(digest), ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

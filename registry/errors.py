@@ -1,0 +1,103 @@
+"""Every error a user may meet, in one tree. Knows nothing of how an error is shown.
+
+    NeekoError                      exit 1
+    ├── ProfileError                the profile is wrong; carries every fault at once
+    ├── UsageError                  exit 2: the command line asks for something that cannot be
+    ├── UnknownCharacter            (LookupError) no such name; carries the nearest ones
+    ├── NameTaken                   a live character already answers to this name or alias
+    ├── RankError                   the range does not fit the bank
+    ├── BaseError                   the base model is missing, damaged or of the wrong kind
+    │   └── BaseMismatch            its fingerprint is not the bank's
+    ├── BlockDamaged                a block's files are missing or not the bytes that were stored
+    ├── RegistryTooNew              written by a newer neekoctl
+    ├── RegistryBusy                another process holds the registry for too long
+    ├── LeaseLost                   the reservation expired or was cleared while the block was made
+    ├── TrainingFailed              the loss is no number any more
+    └── NothingToCheck              a check that would check nothing must not pass
+
+A message is one sentence that tells the user what to do next.
+"""
+
+from dataclasses import dataclass
+
+
+class NeekoError(Exception):
+    """Base of the tree; `str(error)` is the sentence for the user."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong in a profile: where, which field, and what to do about it."""
+
+    where: str
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.field}: {self.message}" if self.field else f"{self.where}: {self.message}"
+
+
+class ProfileError(NeekoError):
+    """A profile that cannot be used; `faults` holds everything found, in file order."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        self.faults = faults
+        count = f"{len(faults)} faults" if len(faults) > 1 else "1 fault"
+        super().__init__(f"The profile has {count}:\n" + "\n".join(f"  {fault}" for fault in faults))
+
+
+class UsageError(NeekoError):
+    """The command line asks for something that cannot be."""
+
+    exit_code = 2
+
+
+class UnknownCharacter(NeekoError, LookupError):
+    """No live character answers to this name."""
+
+    def __init__(self, name: str, nearest: list[str]) -> None:
+        self.name, self.nearest = name, nearest
+        hint = f"did you mean {' or '.join(nearest)}?" if nearest else "`neekoctl list` shows who is there."
+        super().__init__(f"Nobody here is called {name!r}; {hint}")
+
+
+class NameTaken(NeekoError):
+    """A live character already answers to this name or alias."""
+
+
+class RankError(NeekoError):
+    """The rank range asked for does not fit the bank."""
+
+
+class BaseError(NeekoError):
+    """The base model or encoder is missing, damaged, or of the wrong kind."""
+
+
+class BaseMismatch(BaseError):
+    """The base model on disk is not the one the bank's blocks were made for."""
+
+
+class BlockDamaged(NeekoError):
+    """A block's files are missing or are not the bytes that were stored."""
+
+
+class RegistryTooNew(NeekoError):
+    """The registry was written by a newer neekoctl."""
+
+
+class RegistryBusy(NeekoError):
+    """Another process held the registry's write lock for longer than the busy timeout."""
+
+
+class LeaseLost(NeekoError):
+    """The reservation is no longer this process's."""
+
+
+class TrainingFailed(NeekoError):
+    """Training cannot go on."""
+
+
+class NothingToCheck(NeekoError):
+    """Nothing was checked, so nothing was proved."""

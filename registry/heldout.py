@@ -1,0 +1,60 @@
+"""Which prompts are kept aside as probes: chosen by a hash of the prompt alone, so that the order of the file, or
+how often it is read, changes nothing. Knows nothing of models or the database.
+
+A conversation in which any user turn is a probe prompt is left out of training whole, so a probe's prompt never
+reaches training, in whatever conversation it turns up again.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+from registry.names import fold
+from registry.profile import Conversation, Message
+
+SHARE = 1 / 8  # of the distinct prompts
+MOST = 32  # more probes than this cost time at every check and prove little more
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A prompt (with the turns before it) and the reference reply kept aside with it."""
+
+    prompt: tuple[Message, ...]
+    reference: str
+
+
+@dataclass(frozen=True)
+class Split:
+    """Conversations to train on, and probes kept aside; no probe's prompt is in `train`."""
+
+    train: list[Conversation]
+    probes: list[Probe]
+
+
+def prompt_hash(prompt: str) -> float:
+    """A prompt's place in [0, 1): equal for prompts that differ only in case, accents or spacing."""
+    return int.from_bytes(hashlib.sha256(fold(prompt).encode()).digest()[:8]) / 2**64
+
+
+def split(conversations: list[Conversation]) -> Split:
+    """Keep aside the prompts that hash below `SHARE`: at least one when there are two, at most `MOST`."""
+    hashes = sorted({prompt_hash(turn.content) for talk in conversations for turn in talk.messages[::2]})
+    below = sum(place < SHARE for place in hashes)
+    count = min(max(below, 1), MOST, len(hashes) - 1)
+    aside = set(hashes[:count])
+    train, probes = [], []
+    for talk in conversations:
+        found = [turn for turn in range(0, len(talk.messages), 2) if prompt_hash(talk.messages[turn].content) in aside]
+        if not found:
+            train.append(talk)
+        for turn in found:
+            probes.append(Probe(tuple(talk.messages[: turn + 1]), talk.messages[turn + 1].content))
+    probes.sort(key=lambda probe: (prompt_hash(probe.prompt[-1].content), probe.reference))
+    return Split(train, _one_a_prompt(probes))
+
+
+def _one_a_prompt(probes: list[Probe]) -> list[Probe]:
+    first: dict[float, Probe] = {}
+    for probe in probes:
+        first.setdefault(prompt_hash(probe.prompt[-1].content), probe)
+    return list(first.values())

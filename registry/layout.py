@@ -1,0 +1,44 @@
+"""Where everything under NEEKOCTL_HOME lies. Knows paths and nothing of what is in the files."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+HOME_VARIABLE = "NEEKOCTL_HOME"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The one place that joins paths under the home folder."""
+
+    home: Path
+
+    @classmethod
+    def default(cls) -> "Layout":
+        """`$NEEKOCTL_HOME` when set, else the platform's user data folder."""
+        if chosen := os.environ.get(HOME_VARIABLE):
+            return cls(Path(chosen).expanduser().absolute())
+        import platformdirs  # late: `neekoctl --help` never needs it
+
+        return cls(Path(platformdirs.user_data_dir("neekoctl", appauthor=False)))
+
+    @property
+    def database(self) -> Path:
+        return self.home / "registry.db"
+
+    @property
+    def blocks(self) -> Path:
+        return self.home / "blocks"
+
+    @property
+    def models(self) -> Path:
+        return self.home / "models"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.home / "checkpoints"
+
+    @property
+    def scratch(self) -> Path:
+        """Half-made things; whatever lies here belongs to a running process or to nobody."""
+        return self.home / "scratch"

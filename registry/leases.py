@@ -1,0 +1,51 @@
+"""Who holds a reservation, and whether that process still lives. Knows processes, and nothing of ranks."""
+
+import os
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+LEASE_SECONDS = 15 * 60.0  # for other hosts, whose processes cannot be looked at; renewed while work goes on
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A claim by one process; `born` tells a recycled pid from its owner."""
+
+    pid: int
+    host: str
+    born: float | None
+    expires: float
+
+    @classmethod
+    def mine(cls) -> "Lease":
+        """A fresh lease for this process."""
+        pid = os.getpid()
+        return cls(pid, socket.gethostname(), _born(pid), time.time() + LEASE_SECONDS)
+
+    def is_held(self) -> bool:
+        """Here: while the process that took it runs. Elsewhere: until it expires."""
+        if self.host != socket.gethostname():
+            return time.time() < self.expires
+        return is_running(self.pid) and _born(self.pid) == self.born
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process of this number runs here."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _born(pid: int) -> float | None:
+    """Clock ticks from boot to the start of the process, or None where there is no /proc."""
+    try:
+        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if after_name[0] == "Z" else float(after_name[19])

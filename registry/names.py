@@ -1,0 +1,34 @@
+"""Names as people type them: folded for comparison, and the nearest ones when one is missed.
+Knows nothing of characters or tables."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+NEAREST_SHOWN = 3
+NEAREST_CUTOFF = 55  # of 100, rapidfuzz's WRatio: below this a suggestion is noise
+
+
+def fold(name: str) -> str:
+    """The key two names share when only case, accents, width or spacing differ.
+
+    >>> fold("  Chloé   O'Brien ") == fold("CHLOE O'BRIEN")
+    True
+    """
+    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", name).casefold())
+    bare = "".join(mark for mark in decomposed if not unicodedata.combining(mark))
+    return re.sub(r"\s+", " ", bare.casefold()).strip()
+
+
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """Up to `NEAREST_SHOWN` of the known names that look most like `name`, best first."""
+    from rapidfuzz import fuzz, process  # late: only a miss needs it
+
+    hits = process.extract(
+        fold(name),
+        {full: fold(full) for full in known},
+        scorer=fuzz.WRatio,
+        limit=NEAREST_SHOWN,
+        score_cutoff=NEAREST_CUTOFF,
+    )
+    return [full for _, _, full in hits]

@@ -1,0 +1,316 @@
+"""profile.yaml: the schema of a character, and a reader that reports every fault at once with its line.
+Knows nothing of models, ranks or the database.
+
+YAML is composed by a SafeLoader whose scalars follow YAML 1.2's core schema, so `language: no` stays Norwegian;
+anchors and aliases are refused, which is what a YAML bomb is made of.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from registry.errors import Fault, ProfileError
+from registry.names import fold, nearest
+
+LARGEST_PROFILE = 4 * 2**20  # bytes; a profile is prose, long dialogues belong in the .jsonl
+LARGEST_DIALOGUES = 128 * 2**20
+DEEPEST_NESTING = 12  # the schema needs 6
+LONGEST_NAME = 80
+
+Text = Annotated[str, Field(min_length=1)]
+Location = tuple[str | int, ...]
+
+
+class Strict(BaseModel):
+    """Unknown keys refused, nothing coerced, surrounding white space dropped."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, str_strip_whitespace=True)
+
+
+class Message(Strict):
+    """One turn."""
+
+    role: Literal["user", "assistant"]
+    content: Text
+
+
+class Conversation(Strict):
+    """User and assistant in turn; begins with the user, ends with the character."""
+
+    messages: Annotated[list[Message], Field(min_length=2)]
+
+    @model_validator(mode="after")
+    def alternates(self) -> Self:
+        roles = [message.role for message in self.messages]
+        if roles != ["user", "assistant"] * (len(roles) // 2):
+            raise ValueError("user and assistant must take turns, the user first and the assistant last")
+        return self
+
+
+class Era(Strict):
+    """Years the character lived through; what lies later it cannot know. Negative: before Christ."""
+
+    from_: int | None = Field(default=None, alias="from")
+    until: int | None = None
+
+    @model_validator(mode="after")
+    def in_order(self) -> Self:
+        if self.from_ is not None and self.until is not None and self.from_ > self.until:
+            raise ValueError("`from` must not be later than `until`")
+        return self
+
+
+class Profile(Strict):
+    """A character as its author describes it."""
+
+    name: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
+    persona: Text
+    dialogues: Annotated[list[Conversation], Field(min_length=1)]
+    aliases: list[Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]] = []
+    language: Text = "en"
+    facts: list[Text] = []
+    era: Era | None = None
+    style: str | None = None
+
+    @field_validator("name", "aliases")
+    @classmethod
+    def printable(cls, value: str | list[str]) -> str | list[str]:
+        for name in [value] if isinstance(value, str) else value:
+            if not name.isprintable() or not fold(name) or name.startswith(("/", "-")):
+                raise ValueError("must be one printable line that does not begin with / or -")
+        return value
+
+    @model_validator(mode="after")
+    def handles_differ(self) -> Self:
+        keys = [fold(handle) for handle in self.handles]
+        for handle, key in zip(self.handles, keys, strict=True):
+            if keys.count(key) > 1:
+                raise ValueError(f"{handle!r} is given twice among the name and aliases")
+        return self
+
+    @property
+    def handles(self) -> list[str]:
+        """Everything the character answers to, its name first."""
+        return [self.name, *self.aliases]
+
+    def description(self) -> dict[str, Any]:
+        """All but the dialogues, as it is kept in the registry."""
+        return self.model_dump(exclude={"dialogues"}, by_alias=True, exclude_none=True)
+
+    def digests(self) -> dict[str, str]:
+        """sha256 of the description and of the dialogues, independent of file layout."""
+        dialogues = [conversation.model_dump() for conversation in self.dialogues]
+        return {"description": _digest(self.description()), "dialogues": _digest(dialogues)}
+
+
+def _digest(value: object) -> str:
+    canonical = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of profile.yaml, for editors; `dialogues` may also name a .jsonl."""
+    schema = Profile.model_json_schema(by_alias=True)
+    inline = schema["properties"]["dialogues"]
+    beside = {"type": "string", "pattern": r"\.jsonl$", "description": "a messages .jsonl beside the profile"}
+    schema["properties"]["dialogues"] = {"title": "Dialogues", "anyOf": [beside, inline]}
+    return schema
+
+
+def load_profile(path: Path) -> Profile:
+    """Read and check a profile and the dialogues it names.
+
+    Raises:
+        ProfileError: with every fault found, each naming its file, line and field.
+    """
+    reading = _Reading(path)
+    document = reading.document()
+    if isinstance(document.get("dialogues"), str):
+        document["dialogues"] = reading.dialogues(document["dialogues"])
+    try:
+        profile = Profile.model_validate(document)
+    except ValidationError as error:
+        reading.faults += [reading.fault(detail) for detail in error.errors()]
+    if reading.faults:
+        raise ProfileError(sorted(reading.faults, key=reading.order))
+    return profile
+
+
+class _CoreLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """A SafeLoader without YAML 1.1's surprises: `no`, `1e3`, `12:30:00` and dates are text."""
+
+
+_CoreLoader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in [
+    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
+    ("int", r"^[-+]?[0-9]+$", "-+0123456789"),
+    ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+]:
+    _CoreLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
+
+
+@dataclass(frozen=True)
+class _Line:
+    file: str
+    number: int | None
+
+    def __str__(self) -> str:
+        return f"{self.file} line {self.number}" if self.number else self.file
+
+
+class _Reading:
+    """One reading of a profile: the faults so far, and the line where each value stands."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.faults: list[Fault] = []
+        self.lines: dict[Location, _Line] = {}
+
+    def document(self) -> dict[str, Any]:
+        """The profile as plain values. Raises ProfileError at once when it is no YAML mapping."""
+        text = _read_text(self.path, LARGEST_PROFILE)
+        try:
+            _refuse_bombs(text, self.path.name)
+            root = yaml.compose(text, Loader=_CoreLoader)
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else None
+            raise _broken(_Line(self.path.name, line), f"is not valid YAML: {error.problem}") from error
+        except yaml.YAMLError as error:
+            raise _broken(_Line(self.path.name, None), f"is not valid YAML: {error}") from error
+        if not isinstance(root, yaml.MappingNode):
+            raise _broken(_Line(self.path.name, 1), "must be a mapping with `name`, `persona` and `dialogues`")
+        value: dict[str, Any] = self._plain(root, ())
+        return value
+
+    def _plain(self, node: yaml.Node, at: Location) -> Any:
+        self.lines[at] = _Line(self.path.name, node.start_mark.line + 1)
+        if isinstance(node, yaml.SequenceNode):
+            return [self._plain(item, (*at, index)) for index, item in enumerate(node.value)]
+        if not isinstance(node, yaml.MappingNode):
+            return _scalar(node, self.lines[at])
+        mapping: dict[str, Any] = {}
+        for key, item in node.value:
+            name = str(key.value)
+            if name in mapping:
+                self.faults.append(Fault(f"{self.path.name} line {key.start_mark.line + 1}", name, "is given twice"))
+            mapping[name] = self._plain(item, (*at, name))
+            self.lines[(*at, name)] = _Line(self.path.name, key.start_mark.line + 1)
+        return mapping
+
+    def dialogues(self, name: str) -> list[Any]:
+        """The conversations of a .jsonl beside the profile; broken lines become faults."""
+        beside, here = self.path.parent / name, self.path.parent.resolve()
+        if not beside.resolve().is_relative_to(here) or beside.suffix != ".jsonl":
+            raise _broken(self.lines[("dialogues",)], "must name a .jsonl file beside the profile", "dialogues")
+        conversations: list[Any] = []
+        for number, line in _numbered(_read_text(beside, LARGEST_DIALOGUES)):
+            where = _Line(name, number)
+            try:
+                value = json.loads(line)
+            except (json.JSONDecodeError, RecursionError) as error:
+                reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deep"
+                self.faults.append(Fault(str(where), "", f"is not valid JSON: {reason}"))
+                continue
+            self.lines[("dialogues", len(conversations))] = where
+            conversations.append(value)
+        return conversations
+
+    def fault(self, detail: Any) -> Fault:
+        """Pydantic's error as one of ours, with the nearest line known."""
+        location: Location = tuple(detail["loc"])
+        known = location
+        while known not in self.lines and known:
+            known = known[:-1]
+        field = ".".join(str(part) for part in location)
+        where = self.lines.get(known, _Line(self.path.name, None))
+        return Fault(str(where), field, _sentence(detail))
+
+    @staticmethod
+    def order(fault: Fault) -> tuple[str, int]:
+        file, _, number = fault.where.partition(" line ")
+        return file, int(number or 0)
+
+
+def _sentence(detail: Any) -> str:
+    """What to do, in place of pydantic's wording, for the faults people really make."""
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        meant = nearest(str(detail["loc"][-1]), Profile.model_fields)
+        return "is not a known key" + (f"; did you mean `{meant[0]}`?" if meant else "")
+    if kind == "value_error":
+        return str(context["error"])
+    sentences = {
+        "missing": "is required",
+        "string_type": "must be text; put it in quotes if it looks like a number",
+        "string_too_short": "must not be empty",
+        "string_too_long": f"must have at most {context.get('max_length')} characters",
+        "too_short": f"must hold at least {context.get('min_length')}",
+        "int_type": "must be a whole number",
+        "list_type": "must be a list",
+        "model_type": "must be a mapping",
+        "literal_error": f"must be {context.get('expected')}",
+    }
+    return sentences.get(kind, str(detail["msg"]))
+
+
+def _read_text(path: Path, largest: int) -> str:
+    """Raises ProfileError: a folder, missing, unreadable, too large, or no text."""
+    where = _Line(path.name or str(path), None)
+    try:
+        if path.is_dir():
+            raise _broken(where, "is a folder; name the profile file in it")
+        if path.exists() and not path.is_file():
+            raise _broken(where, "is not a regular file")
+        if (size := path.stat().st_size) > largest:
+            raise _broken(where, f"has {size / 2**20:.0f} MiB; at most {largest / 2**20:.0f} MiB are read")
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _broken(where, "is not UTF-8 text; save it as UTF-8") from error
+    except OSError as error:
+        raise _broken(where, f"cannot be read: {error.strerror}") from error
+    if "\0" in text:
+        raise _broken(where, "is a binary file, not text")
+    return text
+
+
+def _refuse_bombs(text: str, file: str) -> None:
+    """Walk the event stream, which expands nothing, before anything is composed."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_CoreLoader):
+        line = _Line(file, event.start_mark.line + 1 if event.start_mark else None)
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise _broken(line, "anchors and aliases are not allowed; write the value out")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST_NESTING:
+            raise _broken(line, f"is nested deeper than {DEEPEST_NESTING} levels")
+
+
+def _scalar(node: yaml.Node, where: _Line) -> Any:
+    match node.tag.rpartition(":")[2]:
+        case "str":
+            return str(node.value)
+        case "null":
+            return None
+        case "bool":
+            return node.value.lower() == "true"
+        case "int":
+            return int(node.value) if len(node.value) < 20 else node.value
+    raise _broken(where, f"the tag {node.tag!r} is not allowed")
+
+
+def _numbered(text: str) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield number, line
+
+
+def _broken(where: _Line, message: str, field: str = "") -> ProfileError:
+    return ProfileError([Fault(str(where), field, message)])

@@ -1,0 +1,311 @@
+"""The registry: reserve a range, commit a finished block, find, list, remove. One class owns the tables.
+Knows no model and no screen; every method is one short transaction.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
+from sqlmodel import Session, col, delete, select, text, update
+
+from registry import schema
+from registry.blocks import BlockStore
+from registry.errors import LeaseLost, NameTaken, NeekoError, RankError, RegistryBusy, UnknownCharacter
+from registry.layout import Layout
+from registry.leases import Lease
+from registry.names import fold, nearest
+from registry.ranks import RankRange, allocate, gaps
+from registry.tables import Bank, Certificate, Character, Handle, Parent, Probe, now
+
+CAPACITY = 16384  # ranks of a new bank: two thousand characters of rank 8; `neekoctl ranks --grow` makes it larger
+LIVE = ("reserved", "ready")
+_LIVE_SQL = "status IN ('reserved', 'ready')"  # spelt as in the partial index, or SQLite does not use it
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """A range held for a character that is being made."""
+
+    character_id: int
+    name: str
+    ranks: RankRange
+    reclaimed: tuple[str, ...] = ()  # characters whose dead reservations were cleared on the way
+
+
+@dataclass(frozen=True)
+class Onboarded:
+    """Everything a finished onboarding leaves in the database, written in one transaction."""
+
+    block: str
+    description: dict[str, Any]
+    recipe: dict[str, Any]
+    metrics: dict[str, Any]
+    environment: dict[str, Any]
+    data_digests: dict[str, str]
+    system_message: str
+    seed: int
+    reason: str
+    role_embedding: bytes | None
+    encoder: str | None
+    probes: list[Probe] = field(default_factory=list)
+    parents: list[Parent] = field(default_factory=list)
+    others: int = 0
+    identical: int = 0
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+
+class Registry:
+    """Characters, their ranges and blocks, over one database and one block store."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.blocks = BlockStore(layout)
+        self.engine: Engine = schema.open_engine(layout.database)
+        self._writer = schema.writing(self.engine)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Session]:
+        with Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def _writing(self) -> Iterator[Session]:
+        """One BEGIN IMMEDIATE transaction, committed at the end or rolled back whole."""
+        try:
+            with Session(self._writer, expire_on_commit=False) as session, session.begin():
+                yield session
+        except OperationalError as error:
+            if "locked" in str(error.orig):
+                raise RegistryBusy("The registry is busy; try again in a moment.") from error
+            raise NeekoError(f"The registry could not be written: {error.orig}.") from error
+
+    # banks
+
+    def banks(self) -> list[Bank]:
+        with self._reading() as session:
+            return list(session.exec(select(Bank).order_by(col(Bank.id))))
+
+    def bank(self, base: str, fingerprint: str, capacity: int = CAPACITY) -> Bank:
+        """The bank over the base with this fingerprint, made on first use."""
+        with self._writing() as session:
+            found = session.exec(select(Bank).where(Bank.fingerprint == fingerprint)).first()
+            if found is None:
+                found = Bank(base=base, fingerprint=fingerprint, capacity=capacity)
+                session.add(found)
+            return found
+
+    def grow(self, bank: Bank, capacity: int) -> Bank:
+        """Set a larger capacity; ranges stay where they are."""
+        if capacity <= bank.capacity:
+            raise RankError(f"The bank already has {bank.capacity} ranks: give a larger number.")
+        with self._writing() as session:
+            session.exec(update(Bank).where(col(Bank.id) == bank.id).values(capacity=capacity))
+        return next(each for each in self.banks() if each.id == bank.id)
+
+    # the transaction of an onboarding
+
+    def reserve(self, bank: Bank, name: str, aliases: list[str], rank: int, strategy: str) -> Reservation:
+        """Take the names and the lowest free range, under a lease of this process.
+
+        Reservations whose process is gone are cleared first, so a crash never costs a range or a name.
+
+        Raises:
+            NameTaken: a live character answers to one of the names.
+            RankError: the rank does not fit.
+        """
+        lease = Lease.mine()
+        with self._writing() as session:
+            reclaimed = _clear_dead(session)
+            _refuse_taken(session, [name, *aliases])
+            capacity = session.exec(select(Bank.capacity).where(Bank.id == bank.id)).one()
+            ranks = allocate(rank, _taken(session, bank), capacity)
+            row = Character(bank_id=bank.id or 0, name=name, start=ranks.start, stop=ranks.stop, status="reserved",
+                            strategy=strategy, lease_pid=lease.pid, lease_host=lease.host, lease_born=lease.born,
+                            lease_expires=lease.expires)  # fmt: skip
+            session.add(row)
+            session.flush()
+            assert row.id is not None
+            for text_, is_name in [(name, True), *((alias, False) for alias in aliases)]:
+                session.add(Handle(key=fold(text_), character_id=row.id, text=text_, is_name=is_name))
+            return Reservation(row.id, name, ranks, tuple(reclaimed))
+
+    def renew(self, reservation: Reservation) -> None:
+        """Push the lease's expiry out; called while the work goes on."""
+        with self._writing() as session:
+            session.exec(
+                update(Character)
+                .where(col(Character.id) == reservation.character_id, col(Character.status) == "reserved")
+                .values(lease_expires=Lease.mine().expires)
+            )
+
+    def commit(self, reservation: Reservation, made: Onboarded) -> Character:
+        """The reservation becomes a ready character: all of it, or nothing.
+
+        Raises:
+            LeaseLost: the reservation was cleared meanwhile.
+        """
+        with self._writing() as session:
+            row = session.get(Character, reservation.character_id)
+            if row is None or row.status != "reserved":
+                raise LeaseLost(
+                    f"The reservation of {reservation.name} was cleared meanwhile: add the character again."
+                )
+            for column in ("block", "description", "recipe", "metrics", "environment", "data_digests",
+                           "system_message", "seed", "reason", "role_embedding", "encoder"):  # fmt: skip
+                setattr(row, column, getattr(made, column))
+            row.status, row.created_at = "ready", now()
+            row.lease_pid = row.lease_host = row.lease_born = row.lease_expires = None
+            for child in [*made.probes, *made.parents]:
+                child.character_id = reservation.character_id
+                session.add(child)
+            session.add(Certificate(character_id=reservation.character_id, others=made.others,
+                                    identical=made.identical, evidence=made.evidence))  # fmt: skip
+            return row
+
+    def release(self, reservation: Reservation) -> None:
+        """Give a reservation back: the range and the names are free again."""
+        with self._writing() as session:
+            _drop_reservation(session, reservation.character_id)
+
+    def clear_dead(self) -> list[str]:
+        """Clear every reservation whose process is gone; returns the names."""
+        with self._writing() as session:
+            return _clear_dead(session)
+
+    def dead(self) -> list[Character]:
+        """Reservations whose process is gone."""
+        with self._reading() as session:
+            return _dead(session)
+
+    # what people ask
+
+    def characters(self, *, status: tuple[str, ...] = LIVE, bank: Bank | None = None) -> list[Character]:
+        """Characters in the order of their ranges."""
+        query = select(Character).where(col(Character.status).in_(status))
+        if bank is not None:
+            query = query.where(Character.bank_id == bank.id)
+        with self._reading() as session:
+            return list(session.exec(query.order_by(col(Character.bank_id), col(Character.start))))
+
+    def find(self, name: str) -> Character:
+        """The live character that answers to `name`, whatever its case or accents.
+
+        Raises:
+            UnknownCharacter: with the nearest names.
+        """
+        with self._reading() as session:
+            handle = session.get(Handle, fold(name))
+            if handle is None:
+                raise UnknownCharacter(name, nearest(name, session.exec(select(Handle.text))))
+            return session.exec(select(Character).where(Character.id == handle.character_id)).one()
+
+    def ready(self, name: str) -> Character:
+        """Like `find`, for use: the character must be finished."""
+        row = self.find(name)
+        if row.status != "ready":
+            raise NeekoError(f"{row.name} is still being made: wait for it, or run `neekoctl doctor` if it was killed.")
+        return row
+
+    def handles(self) -> dict[int, list[str]]:
+        """character id -> its name and aliases, the name first."""
+        found: dict[int, list[str]] = {}
+        with self._reading() as session:
+            for row in session.exec(select(Handle).order_by(col(Handle.is_name).desc(), text("rowid"))):
+                found.setdefault(row.character_id, []).append(row.text)
+        return found
+
+    def probes(self, character: Character) -> list[Probe]:
+        with self._reading() as session:
+            return list(
+                session.exec(select(Probe).where(Probe.character_id == character.id).order_by(col(Probe.position)))
+            )
+
+    def parents(self, character: Character) -> list[Parent]:
+        with self._reading() as session:
+            return list(session.exec(select(Parent).where(Parent.character_id == character.id)))
+
+    def certificate(self, character: Character) -> Certificate | None:
+        with self._reading() as session:
+            return session.exec(select(Certificate).where(Certificate.character_id == character.id)).first()
+
+    def ranges(self, bank: Bank) -> tuple[list[Character], list[RankRange]]:
+        """The live characters of a bank and its free ranges, both in order."""
+        live = self.characters(bank=bank)
+        return live, gaps([RankRange(row.start, row.stop) for row in live], bank.capacity)
+
+    def remove(self, character: Character) -> None:
+        """Free the range and the names. The block and the history stay."""
+        with self._writing() as session:
+            session.exec(delete(Handle).where(col(Handle.character_id) == character.id))
+            session.exec(
+                update(Character).where(col(Character.id) == character.id).values(status="removed", removed_at=now())
+            )
+
+    def unreferenced_blocks(self) -> list[str]:
+        """Digests in the store that no live character owns."""
+        owned = {row.block for row in self.characters()}
+        return sorted(self.blocks.digests() - owned)
+
+    def integrity(self) -> str:
+        """SQLite's own opinion of the file: "ok", or what is broken."""
+        with self._reading() as session:
+            return str(session.exec(text("PRAGMA integrity_check")).scalar())  # type: ignore[call-overload]
+
+
+def _taken(session: Session, bank: Bank) -> list[RankRange]:
+    """Plain tuples through the partial index: at ten thousand residents ORM rows would cost 50 ms."""
+    query = text(f"SELECT start, stop FROM character WHERE bank_id = :bank AND {_LIVE_SQL} ORDER BY start")
+    return [RankRange(*row) for row in session.connection().execute(query, {"bank": bank.id})]
+
+
+def _refuse_taken(session: Session, names: list[str]) -> None:
+    for name in names:
+        if handle := session.get(Handle, fold(name)):
+            owner = session.get(Character, handle.character_id)
+            assert owner is not None
+            state = "is being added by another command" if owner.status == "reserved" else "already answers to it"
+            raise NameTaken(
+                f"The name {name!r} is taken: {owner.name} {state}; choose another name or alias, "
+                f"or `neekoctl remove {owner.name!r}` first."
+            )
+
+
+def _holders(session: Session) -> list[Lease]:
+    """The distinct leases behind the reservations: a process with many reservations is looked at once."""
+    query = text(
+        "SELECT lease_pid, lease_host, lease_born, max(lease_expires) FROM character WHERE status = 'reserved' "
+        "GROUP BY lease_pid, lease_host, lease_born"
+    )
+    rows = session.connection().execute(query)
+    return [Lease(pid or 0, host or "", born, expires or 0.0) for pid, host, born, expires in rows]
+
+
+def _dead(session: Session) -> list[Character]:
+    """Reservations whose process is gone."""
+    gone: list[Character] = []
+    for lease in _holders(session):
+        if not lease.is_held():
+            gone += session.exec(
+                select(Character).where(
+                    Character.status == "reserved",
+                    Character.lease_pid == lease.pid,
+                    Character.lease_host == lease.host,
+                    col(Character.lease_born).is_not_distinct_from(lease.born),
+                )  # fmt: skip
+            )
+    return gone
+
+
+def _clear_dead(session: Session) -> list[str]:
+    dead = _dead(session)
+    for row in dead:
+        _drop_reservation(session, row.id)
+    return [row.name for row in dead]
+
+
+def _drop_reservation(session: Session, character_id: int | None) -> None:
+    session.exec(delete(Handle).where(col(Handle.character_id) == character_id))
+    session.exec(delete(Character).where(col(Character.id) == character_id, col(Character.status) == "reserved"))

@@ -1,0 +1,99 @@
+"""The tables, as SQLModel sees them. The constraints and triggers that SQL alone can express stand in the
+migrations; a test compares the two. Knows nothing of sessions or of what the values mean to a model.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, Column
+from sqlmodel import Field, SQLModel
+
+
+def now() -> str:
+    """UTC, ISO 8601 with a fixed width: sorts as text and reads the same on every database."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+class Bank(SQLModel, table=True):
+    """One rank space over one base model."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    base: str  # how the user names it: alias, hub id, or path
+    fingerprint: str = Field(unique=True)  # sha256 over config and weights
+    capacity: int
+    created_at: str = Field(default_factory=now)
+
+
+class Character(SQLModel, table=True):
+    """One owner of one rank range. Rows of removed characters stay, for lineage and history."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    bank_id: int = Field(foreign_key="bank.id", index=True)
+    name: str
+    start: int
+    stop: int
+    status: str  # reserved | ready | removed
+    strategy: str
+    # the lease of a reservation
+    lease_pid: int | None = None
+    lease_host: str | None = None
+    lease_born: float | None = None  # start time of the process: a recycled pid is not the owner
+    lease_expires: float | None = None  # seconds since the epoch
+    # what a finished onboarding leaves
+    block: str | None = None
+    description: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    recipe: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    metrics: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    environment: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    data_digests: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    system_message: str = ""
+    seed: int = 0
+    reason: str = ""
+    role_embedding: bytes | None = None  # float32, little-endian, unit length
+    encoder: str | None = None  # provenance: name@fingerprint
+    created_at: str = Field(default_factory=now)
+    removed_at: str | None = None
+
+
+class Handle(SQLModel, table=True):
+    """A name or alias of a live character; the folded key is unique, so no two share one."""
+
+    key: str = Field(primary_key=True)
+    character_id: int = Field(foreign_key="character.id", index=True)
+    text: str
+    is_name: bool
+
+
+class Probe(SQLModel, table=True):
+    """A prompt and reference reply kept aside, with what the model said on the day of onboarding."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    character_id: int = Field(foreign_key="character.id", index=True)
+    position: int
+    prompt: list[dict[str, str]] = Field(sa_column=Column(JSON, nullable=False))
+    reference: str
+    nll: float  # mean negative log-likelihood of the reference, nats a token
+    tokens: int
+    reply: list[int] = Field(sa_column=Column(JSON, nullable=False))  # greedy token ids
+    reply_text: str
+
+
+class Parent(SQLModel, table=True):
+    """Lineage: a block that a character's block was made from. No foreign key: parents may go, lineage stays."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    character_id: int = Field(foreign_key="character.id", index=True)
+    name: str
+    block: str
+    weight: float
+
+
+class Certificate(SQLModel, table=True):
+    """The record that an onboarding left everybody else as they were."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    character_id: int = Field(foreign_key="character.id", index=True)
+    others: int
+    identical: int
+    evidence: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    created_at: str = Field(default_factory=now)
