@@ -6,6 +6,7 @@ Exit codes: 0 fine, 1 error, 2 usage, 3 a check found a regression.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from typing import Annotated, Any
@@ -94,5 +95,6 @@ app.add_typer(models.app, name="models")
 
 def main() -> None:
     """The entry point of the `neekoctl` script. A termination ends like Ctrl-C: everything given back."""
+    os.environ.setdefault("TQDM_DISABLE", "1")  # progress is drawn by neekoctl; tqdm reads this when imported
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     app()
