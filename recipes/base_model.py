@@ -73,11 +73,15 @@ def load_base(folder: Path, *, name: str, fingerprint: str, device: torch.device
     device = device or best_device()
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True)
+        model, loading = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
+        )
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (ValueError, OSError, KeyError, RuntimeError, ImportError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise BaseError(f"{name} cannot be loaded as a causal language model: {reason}") from error
+    if missing := sorted(loading["missing_keys"]):
+        raise BaseError(f"{name} is not a causal language model: its weights lack {missing[0]}.")
     model.requires_grad_(False).eval().to(device)
     return BaseModel(name, fingerprint, model, tokenizer, find_projections(model))
 

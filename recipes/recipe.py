@@ -57,7 +57,8 @@ def load_recipe(preset: str, changes: list[str], rank: int | None = None) -> Rec
         detail = error.errors()[0]
         key = ".".join(str(part) for part in detail["loc"])
         known = f" (keys: {', '.join(Recipe.model_fields)})" if detail["type"] == "extra_forbidden" else ""
-        raise UsageError(f"--set {key}: {detail['msg']}{known}.") from error
+        option = "--rank" if key == "rank" and rank is not None else f"--set {key}"
+        raise UsageError(f"{option}: {detail['msg']}{known}.") from error
 
 
 def _parsed(change: str) -> tuple[str, str]:

@@ -5,7 +5,7 @@
     ├── UsageError                  exit 2: the command line asks for something that cannot be
     ├── UnknownCharacter            (LookupError) no such name; carries the nearest ones
     ├── NameTaken                   a live character already answers to this name or alias
-    ├── RankError                   the range does not fit the bank
+    ├── RankError                   the bank has no room for the range
     ├── BaseError                   the base model is missing, damaged or of the wrong kind
     │   └── BaseMismatch            its fingerprint is not the bank's
     ├── BlockDamaged                a block's files are missing or not the bytes that were stored
@@ -68,7 +68,7 @@ class NameTaken(NeekoError):
 
 
 class RankError(NeekoError):
-    """The rank range asked for does not fit the bank."""
+    """The bank has no room for the range asked for."""
 
 
 class BaseError(NeekoError):

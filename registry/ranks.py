@@ -6,7 +6,7 @@ A range is half-open [start, stop). First fit keeps the bank dense: the lowest g
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from registry.errors import RankError
+from registry.errors import RankError, UsageError
 
 LARGEST_RANK = 512  # the largest max_lora_rank vLLM accepts: a wider block could be served by nobody
 
@@ -38,11 +38,12 @@ def allocate(rank: int, taken: Iterable[RankRange], capacity: int) -> RankRange:
     """The lowest free range of `rank` ranks.
 
     Raises:
-        RankError: the rank is not in 1..LARGEST_RANK or the capacity, or no gap is wide enough.
+        UsageError: the rank is not in 1..min(capacity, LARGEST_RANK).
+        RankError: no gap is wide enough.
     """
     limit = min(capacity, LARGEST_RANK)
     if not 1 <= rank <= limit:
-        raise RankError(f"Rank {rank} cannot be: choose one from 1 to {limit}.")
+        raise UsageError(f"Rank {rank} cannot be: choose one from 1 to {limit}.")
     free = gaps(taken, capacity)
     for gap in free:
         if gap.rank >= rank:

@@ -114,7 +114,8 @@ class Registry:
 
         Raises:
             NameTaken: a live character answers to one of the names.
-            RankError: the rank does not fit.
+            UsageError: no bank of this capacity can hold the rank.
+            RankError: no gap is wide enough.
         """
         lease = Lease.mine()
         with self._writing() as session:

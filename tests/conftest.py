@@ -6,13 +6,18 @@ loading, inspection, training and PEFT run as they do on a large base.
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach a hub
 os.environ["TQDM_DISABLE"] = "1"
 
+from typer.testing import CliRunner
+
+from neekoctl.cli import app
 from registry.layout import HOME_VARIABLE, Layout
 from registry.store import Registry
 
@@ -101,7 +106,7 @@ def pico_gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pico_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A one-layer BERT with mean pooling, as a sentence-transformers folder."""
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import Pooling, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
     from transformers import BertConfig
 
     root = tmp_path_factory.mktemp("pico")
@@ -118,7 +123,12 @@ def write_profile(folder: Path, name: str = "Moth", aliases: tuple[str, ...] = (
     folder.mkdir(parents=True, exist_ok=True)
     stem = name.lower().replace(" ", "-")
     lines = [
-        {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": f"{name} says dust, dust!"}]}
+        {
+            "messages": [
+                {"role": "user", "content": question},
+                {"role": "assistant", "content": f"{name} says dust, dust!"},
+            ]
+        }
         for question in QUESTIONS[:questions]
     ]
     (folder / f"{stem}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
@@ -142,3 +152,32 @@ def pico_environment(pico_llama: Path, pico_encoder: Path, monkeypatch: pytest.M
     """Commands use the pico base and encoder by default."""
     monkeypatch.setenv("NEEKOCTL_BASE", str(pico_llama))
     monkeypatch.setenv("NEEKOCTL_ENCODER", str(pico_encoder))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        """The one JSON document on stdout."""
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def neekoctl(monkeypatch: pytest.MonkeyPatch):
+    """Call the command line in this process; stdout and stderr apart."""
+
+    def call(*arguments: object, stdin: str | None = None) -> Outcome:
+        words = [str(argument) for argument in arguments]
+        monkeypatch.setattr("sys.argv", ["neekoctl", *words])
+        result = CliRunner().invoke(app, words, input=stdin)
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Outcome(result.exit_code, result.stdout, result.stderr)
+
+    return call
