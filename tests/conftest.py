@@ -1,8 +1,4 @@
-"""What every test stands on: an empty home, pico models that train in a second, and a profile to onboard.
-
-The pico models are real ones of transformers and sentence-transformers, random-initialised and saved to disk, so that
-loading, inspection, training and PEFT run as they do on a large base.
-"""
+"""What every test stands on: an empty home, the pico models, a profile to onboard, and the command line."""
 
 import json
 import os
@@ -20,15 +16,7 @@ from typer.testing import CliRunner
 from neekoctl.cli import app
 from registry.layout import HOME_VARIABLE, Layout
 from registry.store import Registry
-
-CHATML = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-QUESTIONS = ["Who are you?", "What do you fear?", "Where do you sleep?", "What do you eat?", "Do you sing?",
-             "Who is your friend?", "What is a train?", "Do you like rain?", "How old are you?", "What do you do?",
-             "What do you dream of?", "Have you a house?", "Tell me a joke.", "Why are you here?", "Are you brave?",
-             "What is a lamp?"]  # fmt: skip
+from tests.picos import save_encoder, save_gemma, save_llama, write_profile
 
 
 @pytest.fixture(autouse=True)
@@ -51,94 +39,22 @@ def registry(layout: Layout) -> Registry:
     return Registry(layout)
 
 
-def _tokenizer(folder: Path, template: str | None) -> None:
-    """A byte-level tokenizer with ChatML's markers: every text has tokens, and none was learned from data."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    vocabulary = {token: index for index, token in enumerate(specials + alphabet)}
-    core = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    core.add_special_tokens(specials)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<|im_end|>", pad_token="<|im_end|>",
-                                        bos_token="<|im_start|>", unk_token="<|endoftext|>")  # fmt: skip
-    tokenizer.chat_template = template
-    tokenizer.save_pretrained(folder)
-
-
-def _save(model_class: str, config: object, folder: Path, template: str | None = CHATML) -> Path:
-    import torch
-    import transformers
-
-    torch.manual_seed(0)
-    getattr(transformers, model_class)(config).save_pretrained(folder)
-    _tokenizer(folder, template)
-    return folder
-
-
 @pytest.fixture(scope="session")
 def pico_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A two-layer Llama with grouped-query attention."""
-    from transformers import LlamaConfig
-
-    config = LlamaConfig(vocab_size=264, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-                         num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=1024,
-                         bos_token_id=1, eos_token_id=2, pad_token_id=2)  # fmt: skip
-    return _save("LlamaForCausalLM", config, tmp_path_factory.mktemp("pico") / "llama")
+    return save_llama(tmp_path_factory.mktemp("pico") / "llama")
 
 
 @pytest.fixture(scope="session")
 def pico_gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A two-layer Gemma 3 (sliding and full attention), with no chat template."""
-    from transformers import Gemma3TextConfig
-
-    config = Gemma3TextConfig(vocab_size=264, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-                              num_attention_heads=4, num_key_value_heads=1, head_dim=8, sliding_window=16,
-                              layer_types=["sliding_attention", "full_attention"], max_position_embeddings=1024,
-                              bos_token_id=1, eos_token_id=2, pad_token_id=2)  # fmt: skip
-    return _save("Gemma3ForCausalLM", config, tmp_path_factory.mktemp("pico") / "gemma", template=None)
+    return save_gemma(tmp_path_factory.mktemp("pico") / "gemma")
 
 
 @pytest.fixture(scope="session")
 def pico_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A one-layer BERT with mean pooling, as a sentence-transformers folder."""
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-    from transformers import BertConfig
-
-    root = tmp_path_factory.mktemp("pico")
-    config = BertConfig(vocab_size=264, hidden_size=32, intermediate_size=32, num_hidden_layers=1,
-                        num_attention_heads=2, max_position_embeddings=256)  # fmt: skip
-    bert = _save("BertModel", config, root / "bert", template=None)
-    words = Transformer(str(bert), max_seq_length=128)
-    SentenceTransformer(modules=[words, Pooling(32)], device="cpu").save(str(root / "encoder"))
-    return root / "encoder"
-
-
-def write_profile(folder: Path, name: str = "Moth", aliases: tuple[str, ...] = (), questions: int = 16) -> Path:
-    """A small valid profile; its replies repeat themselves, so that a pico model learns them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = name.lower().replace(" ", "-")
-    lines = [
-        {
-            "messages": [
-                {"role": "user", "content": question},
-                {"role": "assistant", "content": f"{name} says dust, dust!"},
-            ]
-        }
-        for question in QUESTIONS[:questions]
-    ]
-    (folder / f"{stem}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    path = folder / f"{stem}.yaml"
-    path.write_text(
-        f"name: {name}\naliases: [{', '.join(aliases)}]\npersona: |\n  {name} lives in a lamp and speaks of dust.\n"
-        f"dialogues: {stem}.jsonl\n",
-        encoding="utf-8",
-    )
-    return path
+    """A one-layer BERT with mean pooling."""
+    return save_encoder(tmp_path_factory.mktemp("pico"))
 
 
 @pytest.fixture

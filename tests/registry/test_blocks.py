@@ -173,9 +173,7 @@ def test_a_put_that_is_killed_leaves_a_whole_block_or_none(store: BlockStore, la
     assert len(store.digests()) == 1
 
 
-def test_every_byte_is_synced_before_the_block_has_its_name(
-    store: BlockStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_byte_is_synced_before_the_block_has_its_name(store: BlockStore, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
     real_sync, real_rename = os.fsync, Path.rename
 

@@ -27,7 +27,9 @@ def test_gaps_are_exactly_what_is_not_taken(bank: tuple[list[RankRange], int]) -
     free = gaps(taken, capacity)
     assert sorted(covered(taken) + covered(free)) == list(range(capacity))
     assert free == sorted(free)
-    assert all(left.stop < right.start for left, right in zip(free, free[1:], strict=False)), "gaps are as wide as can be"
+    assert all(left.stop < right.start for left, right in zip(free, free[1:], strict=False)), (
+        "gaps are as wide as can be"
+    )
     assert all(gap.rank > 0 for gap in free)
 
 
