@@ -73,7 +73,7 @@ def _onboard(slug: str) -> None:
 
 
 def _seen(layout: Layout, name: str, *, quiet: bool = False) -> tuple[str, str]:
-    """A character's block, hashed anew from the disk, and its greedy answer."""
+    """A character's block, hashed anew from the disk, and its answer under one seed."""
     block = _document("show", name)["block"]
     return folder_digest(layout.blocks / block[:2] / block), _answer(name, quiet=quiet)
 
@@ -81,7 +81,7 @@ def _seen(layout: Layout, name: str, *, quiet: bool = False) -> tuple[str, str]:
 def _answer(name: str, *, quiet: bool = False) -> str:
     if not quiet:
         out().print(f"\n[bold]you to {escape(name)}>[/] {escape(QUESTION)}")
-    reply = _document("chat", "--as", name, "--once", QUESTION, "--temperature", "0", "--max-new-tokens", "64")["reply"]
+    reply = _document("chat", "--as", name, "--once", QUESTION, "--seed", "0", "--max-new-tokens", "80")["reply"]
     if not quiet:
         out().print(f"[italic]{escape(reply)}[/]")
     return str(reply)
@@ -99,7 +99,12 @@ def _farewell(layout: Layout, newcomer: str, seconds: float) -> None:
     _title(f"Done in {seconds / 60:.1f} minutes. Three commands to try next (in this home)")
     command = Path(sys.executable).parent / "neekoctl"
     shown = command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command
-    for line in (f"{home}", f'{shown} chat --as "{newcomer}"', f"{shown} check", f'{shown} profile new "Your Character"'):
+    for line in (
+        f"{home}",
+        f'{shown} chat --as "{newcomer}"',
+        f"{shown} check",
+        f'{shown} profile new "Your Character"',
+    ):
         out().print(f"  {line}", markup=False, soft_wrap=True)
 
 

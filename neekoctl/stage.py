@@ -60,9 +60,7 @@ def choose_bank(registry: Registry, base: str | None, *, say: Say) -> Bank:
         BaseMismatch: the model at `base` is not the one its bank was made over.
     """
     banks = registry.banks()
-    if base is None and len(banks) > 1:
-        raise UsageError(f"There are several banks: choose with --base {' | '.join(bank.base for bank in banks)}.")
-    name = canonical(registry, base) if base else (banks[0].base if banks else DEFAULT_BASE)
+    name = canonical(registry, base) if base else (the_one(banks).base if banks else DEFAULT_BASE)
     folder = local_folder(registry.layout, name if base is None else base, say=say)
     found = fingerprint(registry.layout, folder)
     for bank in banks:
@@ -71,20 +69,25 @@ def choose_bank(registry: Registry, base: str | None, *, say: Say) -> Bank:
     return registry.bank(name, found)
 
 
-def existing_bank(registry: Registry, base: str | None) -> Bank:
-    """The bank to look at: the one over `base`, else the only one there is.
+def existing_banks(registry: Registry, base: str | None) -> list[Bank]:
+    """The banks to look at: the one over `base`, or all; at least one.
 
     Raises:
-        UsageError: there is none, or there are several and no `base`.
+        UsageError: there is none.
     """
     banks = registry.banks()
     if base is not None:
         banks = [bank for bank in banks if bank.base == canonical(registry, base)]
-    if len(banks) == 1:
-        return banks[0]
-    if banks:
+    if not banks:
+        raise UsageError("There is no such bank yet: it is made when the first character is added.")
+    return banks
+
+
+def the_one(banks: list[Bank]) -> Bank:
+    """The only bank of the list. Raises UsageError when there are several."""
+    if len(banks) > 1:
         raise UsageError(f"There are several banks: choose with --base {' | '.join(bank.base for bank in banks)}.")
-    raise UsageError("There is no such bank yet: it is made when the first character is added.")
+    return banks[0]
 
 
 def bank_of(registry: Registry, character: Character) -> Bank:

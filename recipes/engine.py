@@ -12,10 +12,11 @@ from recipes.base_model import BaseModel
 
 @dataclass(frozen=True)
 class Sampling:
-    """Temperature 0 is greedy; a seed makes sampling repeatable."""
+    """Temperature 0 is greedy, and then nothing else applies; a seed makes sampling repeatable."""
 
     temperature: float = 0.0
     top_p: float = 0.95
+    repetition_penalty: float = 1.15  # of tokens already written (CTRL, arXiv 1909.05858, eq. 3); 1 is none
     seed: int | None = None
 
 
@@ -43,7 +44,7 @@ def decode(
         with torch.inference_mode():
             out = base.model(input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=cache,
                              use_cache=True, logits_to_keep=1)  # fmt: skip
-            chosen = _choose(out.logits[:, -1].float(), sampling, generator)  # (B,)
+            chosen = _choose(out.logits[:, -1].float(), written, sampling, generator)  # (B,)
         step = [None if over else token for token, over in zip(chosen.tolist(), ended, strict=True)]
         yield step
         for row, token in enumerate(step):
@@ -98,11 +99,22 @@ def _seeded_anew(generator: torch.Generator) -> torch.Generator:
     return generator
 
 
-def _choose(logits: torch.Tensor, sampling: Sampling, generator: torch.Generator | None) -> torch.Tensor:
+def _choose(
+    logits: torch.Tensor, written: list[list[int]], sampling: Sampling, generator: torch.Generator | None
+) -> torch.Tensor:
     """(B, vocabulary) -> (B,): the likeliest, or a draw from the nucleus (arXiv 1904.09751)."""
     if generator is None:
         return logits.argmax(-1)
+    logits = torch.stack([_penalised(row, seen, sampling.repetition_penalty)
+                          for row, seen in zip(logits, written, strict=True)])  # fmt: skip
     chances, order = torch.softmax(logits / sampling.temperature, -1).sort(-1, descending=True)
     chances[chances.cumsum(-1) - chances >= sampling.top_p] = 0.0  # keeps at least the likeliest
     drawn = torch.multinomial(chances, 1, generator=generator)
     return order.gather(-1, drawn)[:, 0]
+
+
+def _penalised(logits: torch.Tensor, seen: list[int], penalty: float) -> torch.Tensor:
+    """(vocabulary,) with what was written already made less likely: divided when positive, multiplied when not."""
+    places = torch.tensor(sorted(set(seen)), dtype=torch.long, device=logits.device)
+    kept = logits[places]
+    return logits.index_put((places,), torch.where(kept > 0, kept / penalty, kept * penalty))

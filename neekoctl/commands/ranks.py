@@ -15,15 +15,16 @@ def ranks(
     """Draw who owns which ranks of the bank, and what is free."""
     from neekoctl import render
     from neekoctl.describing import ranked
-    from neekoctl.stage import existing_bank
+    from neekoctl.stage import existing_banks, the_one
     from registry.layout import Layout
     from registry.store import Registry
 
     registry = Registry(Layout.default())
-    bank = existing_bank(registry, base)
+    banks = existing_banks(registry, base)
     if grow is not None:
-        bank = registry.grow(bank, grow)
+        banks = [registry.grow(the_one(banks), grow)]
     if json:
-        render.document(ranked(registry, bank))
-    else:
+        render.document(ranked(registry, the_one(banks)))
+        return
+    for bank in banks:
         render.rank_map(bank, *registry.ranges(bank))

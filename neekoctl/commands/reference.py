@@ -22,7 +22,9 @@ Exit codes: 0 fine, 1 error, 2 usage, 3 a check found a regression.
 
 def reference() -> str:
     """The whole page."""
-    sections = [f"## {path}\n\n```text\n{text}\n```\n" for path, text in _helps("neekoctl", typer.main.get_command(app))]
+    sections = [
+        f"## {path}\n\n```text\n{text}\n```\n" for path, text in _helps("neekoctl", typer.main.get_command(app))
+    ]
     return "\n".join([HEAD, *sections])
 
 

@@ -178,7 +178,7 @@ def test_every_byte_is_synced_before_the_block_has_its_name(store: BlockStore, m
     real_sync, real_rename = os.fsync, Path.rename
 
     def sync(descriptor: int) -> None:
-        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
         real_sync(descriptor)
 
     def rename(self: Path, target: Path) -> Path:
@@ -202,7 +202,12 @@ def test_the_folder_of_a_new_prefix_is_on_the_disk_too(
         pytest.skip("needs /proc (Linux) to see which file is synced")
     synced: list[str] = []
     real = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.readlink(f"/proc/self/fd/{fd}")), real(fd))[1])
+
+    def sync(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
     put(store)
     assert str(layout.blocks) in synced
 
