@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from neekoctl.stage import Stage, choose_bank, set_stage
 from recipes.recipe import DEFAULT_PRESET, Recipe, load_recipe
 from recipes.sources import DEFAULT_ENCODER, fingerprint, local_folder
+from registry.blocks import folder_digest
 from registry.errors import NeekoError, UsageError
 from registry.heldout import Split, split
 from registry.names import fold
@@ -108,13 +109,10 @@ def _plan(registry: Registry, request: Request, screen: Screen) -> Plan:
 @contextmanager
 def _given_back_on_failure(registry: Registry, reservation: Reservation) -> Iterator[None]:
     """Ctrl-C and every error give the range and the names back; a kill leaves a lease that is seen to be dead."""
-    before = registry.blocks.digests()
     try:
         yield
     except BaseException:
         registry.release(reservation)
-        for orphan in set(registry.unreferenced_blocks()) - before:
-            registry.blocks.delete(orphan)
         raise
 
 
@@ -129,7 +127,7 @@ def _make_and_commit(
     before = bear_witness(stage, residents)
     checkpoint = registry.layout.checkpoints / f"{plan.digest}.safetensors"
     made = _make(stage, plan, reservation, checkpoint, screen)
-    digest = _store(stage, plan, made)
+    digest = _store(stage, plan, made, reservation)
     probes = _measure_probes(stage, plan, registry, digest, reservation, screen)
     screen.say(f"witnessing {len(residents)} residents after")
     finding = compare(before, bear_witness(stage, residents))
@@ -173,8 +171,8 @@ def _heldout(plan: Plan) -> list[Messages]:
             for probe in plan.split.probes]  # fmt: skip
 
 
-def _store(stage: Stage, plan: Plan, made: Made) -> str:
-    """Write the block folder, move it into the store, and return its digest."""
+def _store(stage: Stage, plan: Plan, made: Made, reservation: Reservation) -> str:
+    """Write the block folder, claim its digest, move it into the store, and return the digest."""
     from recipes.block import save_block
 
     card = {
@@ -188,6 +186,7 @@ def _store(stage: Stage, plan: Plan, made: Made) -> str:
     }
     with stage.registry.blocks.making() as folder:
         save_block(made.block, folder, base=plan.bank.base, card=card, transposed=stage.base.transposed)
+        stage.registry.claim(reservation, folder_digest(folder))
         return stage.registry.blocks.put(folder)
 
 

@@ -73,9 +73,10 @@ def load_base(folder: Path, *, name: str, fingerprint: str, device: torch.device
     device = device or best_device()
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     try:
-        model, loading = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
         )
+        model, loading = loaded
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (ValueError, OSError, KeyError, RuntimeError, ImportError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]

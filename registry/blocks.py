@@ -64,9 +64,17 @@ class BlockStore:
             shutil.rmtree(target)  # damaged since: these bytes are the right ones again
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
-            folder.rename(target)
+            _sync(self.layout.blocks)
+            self._rename(folder, target)
             _sync(target.parent)
         return digest
+
+    def _rename(self, folder: Path, target: Path) -> None:
+        try:
+            folder.rename(target)
+        except OSError:
+            if not self.is_whole(target.name):  # whole: another process was faster with the same bytes
+                raise
 
     def is_whole(self, digest: str) -> bool:
         """Whether the files on disk are the bytes the digest names."""

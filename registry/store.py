@@ -166,10 +166,24 @@ class Registry:
                                     identical=made.identical, evidence=made.evidence))  # fmt: skip
             return row
 
-    def release(self, reservation: Reservation) -> None:
-        """Give a reservation back: the range and the names are free again."""
+    def claim(self, reservation: Reservation, block: str) -> None:
+        """Name the block before it enters the store, so that nobody prunes it while the rest is made ready."""
         with self._writing() as session:
+            session.exec(
+                update(Character)
+                .where(col(Character.id) == reservation.character_id, col(Character.status) == "reserved")
+                .values(block=block)
+            )
+
+    def release(self, reservation: Reservation) -> None:
+        """Give a reservation back: range and names are free again, and a block nobody else ever had is gone."""
+        with self._writing() as session:
+            row = session.get(Character, reservation.character_id)
+            block = row.block if row and row.status == "reserved" else None
             _drop_reservation(session, reservation.character_id)
+            shared = block and session.exec(select(Character.id).where(Character.block == block)).first()
+        if block and not shared:
+            self.blocks.delete(block)
 
     def clear_dead(self) -> list[str]:
         """Clear every reservation whose process is gone; returns the names."""
