@@ -1,11 +1,12 @@
 """Which prompts are kept aside as probes: chosen by a hash of the prompt alone, so that the order of the file, or
 how often it is read, changes nothing. Knows nothing of models or the database.
 
-A conversation in which any user turn is a probe prompt is left out of training whole, so a probe's prompt never
+A prompt that many conversations share, such as a greeting, is never one. A conversation in which any user turn is a probe prompt is left out of training whole, so a probe's prompt never
 reaches training, in whatever conversation it turns up again.
 """
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 
 from registry.names import fold
@@ -38,9 +39,12 @@ def prompt_hash(prompt: str) -> float:
 
 def split(conversations: list[Conversation]) -> Split:
     """Keep aside the prompts that hash below `SHARE`: at least one when there are two, at most `MOST`."""
-    hashes = sorted({prompt_hash(turn.content) for talk in conversations for turn in talk.messages[::2]})
+    prompts = [{prompt_hash(turn.content) for turn in talk.messages[::2]} for talk in conversations]
+    spread = Counter(place for places in prompts for place in places)
+    rare = max(1, int(SHARE * len(conversations)))  # conversations that one probe may cost the training
+    hashes = sorted(place for place, talks in spread.items() if talks <= rare)
     below = sum(place < SHARE for place in hashes)
-    count = min(max(below, 1), MOST, len(hashes) - 1)
+    count = min(max(below, 1), MOST, len(hashes), len(spread) - 1)
     aside = set(hashes[:count])
     train, probes = [], []
     for talk in conversations:
@@ -49,8 +53,14 @@ def split(conversations: list[Conversation]) -> Split:
             train.append(talk)
         for turn in found:
             probes.append(Probe(tuple(talk.messages[: turn + 1]), talk.messages[turn + 1].content))
-    probes.sort(key=lambda probe: (prompt_hash(probe.prompt[-1].content), probe.reference))
+    probes.sort(key=_place)
     return Split(train, _one_a_prompt(probes))
+
+
+def _place(probe: Probe) -> tuple[float, list[str], str]:
+    """Where a probe stands among the others: by its hash, and by its words among those of one hash."""
+    said = [turn.content for turn in reversed(probe.prompt)]
+    return prompt_hash(said[0]), said, probe.reference
 
 
 def _one_a_prompt(probes: list[Probe]) -> list[Probe]:

@@ -5,6 +5,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+ACCENTS = {chr(code) for code in range(0x300, 0x370)}  # of Latin, Greek and Cyrillic; kana's voicing marks are letters
 NEAREST_SHOWN = 3
 NEAREST_CUTOFF = 55  # of 100, rapidfuzz's WRatio: below this a suggestion is noise
 
@@ -16,8 +17,8 @@ def fold(name: str) -> str:
     True
     """
     decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", name).casefold())
-    bare = "".join(mark for mark in decomposed if not unicodedata.combining(mark))
-    return re.sub(r"\s+", " ", bare.casefold()).strip()
+    bare = "".join(mark for mark in decomposed if mark not in ACCENTS)
+    return re.sub(r"\s+", " ", unicodedata.normalize("NFC", bare).casefold()).strip()
 
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from registry.errors import Fault, ProfileError
 from registry.names import fold, nearest
@@ -23,6 +23,7 @@ LARGEST_PROFILE = 4 * 2**20  # bytes; a profile is prose, long dialogues belong 
 LARGEST_DIALOGUES = 128 * 2**20
 DEEPEST_NESTING = 12  # the schema needs 6
 LONGEST_NAME = 80
+LONGEST_NUMBER = 20  # digits; a longer one is text, and no year
 
 Text = Annotated[str, Field(min_length=1)]
 Location = tuple[str | int, ...]
@@ -87,13 +88,14 @@ class Profile(Strict):
                 raise ValueError("must be one printable line that does not begin with / or -")
         return value
 
-    @model_validator(mode="after")
-    def handles_differ(self) -> Self:
-        keys = [fold(handle) for handle in self.handles]
-        for handle, key in zip(self.handles, keys, strict=True):
-            if keys.count(key) > 1:
-                raise ValueError(f"{handle!r} is given twice among the name and aliases")
-        return self
+    @field_validator("aliases")
+    @classmethod
+    def handles_differ(cls, aliases: list[str], info: ValidationInfo) -> list[str]:
+        handles = [info.data["name"], *aliases] if "name" in info.data else aliases
+        keys = [fold(handle) for handle in handles]
+        if twice := [handle for handle, key in zip(handles, keys, strict=True) if keys.count(key) > 1]:
+            raise ValueError(f"{twice[0]!r} is given twice among the name and aliases")
+        return aliases
 
     @property
     def handles(self) -> list[str]:
@@ -134,10 +136,13 @@ def load_profile(path: Path) -> Profile:
     document = reading.document()
     if isinstance(document.get("dialogues"), str):
         document["dialogues"] = reading.dialogues(document["dialogues"])
+    unread = bool(reading.faults) and document.get("dialogues") == []  # that they are missing is no fault of its own
     try:
         profile = Profile.model_validate(document)
     except ValidationError as error:
-        reading.faults += [reading.fault(detail) for detail in error.errors()]
+        reading.faults += [
+            reading.fault(detail) for detail in error.errors() if not (unread and detail["loc"] == ("dialogues",))
+        ]
     if reading.faults:
         raise ProfileError(sorted(reading.faults, key=reading.order))
     return profile
@@ -194,10 +199,14 @@ class _Reading:
         if isinstance(node, yaml.SequenceNode):
             return [self._plain(item, (*at, index)) for index, item in enumerate(node.value)]
         if not isinstance(node, yaml.MappingNode):
-            return _scalar(node, self.lines[at])
+            return _scalar(node)
         mapping: dict[str, Any] = {}
         for key, item in node.value:
-            name = str(key.value)
+            name = str(key.value) if isinstance(key, yaml.ScalarNode) else "key"
+            if not isinstance(key, yaml.ScalarNode):
+                where = _Line(self.path.name, key.start_mark.line + 1)
+                self.faults.append(Fault(str(where), "", "a key must be one word"))
+                continue
             if name in mapping:
                 self.faults.append(Fault(f"{self.path.name} line {key.start_mark.line + 1}", name, "is given twice"))
             mapping[name] = self._plain(item, (*at, name))
@@ -205,22 +214,34 @@ class _Reading:
         return mapping
 
     def dialogues(self, name: str) -> list[Any]:
-        """The conversations of a .jsonl beside the profile; broken lines become faults."""
-        beside, here = self.path.parent / name, self.path.parent.resolve()
-        if not beside.resolve().is_relative_to(here) or beside.suffix != ".jsonl":
-            raise _broken(self.lines[("dialogues",)], "must name a .jsonl file beside the profile", "dialogues")
+        """The conversations of a .jsonl beside the profile; a broken file or line becomes a fault."""
+        try:
+            text = _read_text(self._beside(name), LARGEST_DIALOGUES)
+        except ProfileError as error:
+            self.faults += error.faults
+            return []
         conversations: list[Any] = []
-        for number, line in _numbered(_read_text(beside, LARGEST_DIALOGUES)):
+        for number, line in _numbered(text):
             where = _Line(name, number)
             try:
-                value = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
-                reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deep"
-                self.faults.append(Fault(str(where), "", f"is not valid JSON: {reason}"))
+                value = json.loads(line, object_pairs_hook=_no_key_twice)
+            except (ValueError, RecursionError) as error:
+                self.faults.append(Fault(str(where), "", f"is not valid JSON: {_json_reason(error)}"))
                 continue
             self.lines[("dialogues", len(conversations))] = where
             conversations.append(value)
         return conversations
+
+    def _beside(self, name: str) -> Path:
+        """Raises ProfileError when the name leads out of the profile's folder, or to no .jsonl."""
+        try:
+            path = self.path.parent / name
+            inside = path.resolve().is_relative_to(self.path.parent.resolve()) and path.suffix == ".jsonl"
+        except (OSError, ValueError, RuntimeError):  # a NUL in the name, a loop of links
+            inside = False
+        if not inside:
+            raise _broken(self.lines[("dialogues",)], "must name a .jsonl file beside the profile", "dialogues")
+        return path
 
     def fault(self, detail: Any) -> Fault:
         """Pydantic's error as one of ours, with the nearest line known."""
@@ -234,15 +255,22 @@ class _Reading:
 
     @staticmethod
     def order(fault: Fault) -> tuple[str, int]:
-        file, _, number = fault.where.partition(" line ")
-        return file, int(number or 0)
+        file, _, number = fault.where.rpartition(" line ")
+        return (file, int(number)) if number.isdecimal() else (fault.where, 0)
+
+
+def _keys_at(location: Location) -> list[str]:
+    """The keys that belong where this one stands."""
+    by_depth: dict[int, type[BaseModel]] = {3: Conversation, 5: Message}
+    model = Era if location[0] == "era" else by_depth.get(len(location), Profile)
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _sentence(detail: Any) -> str:
     """What to do, in place of pydantic's wording, for the faults people really make."""
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
-        meant = nearest(str(detail["loc"][-1]), Profile.model_fields)
+        meant = nearest(str(detail["loc"][-1]), _keys_at(detail["loc"]))
         return "is not a known key" + (f"; did you mean `{meant[0]}`?" if meant else "")
     if kind == "value_error":
         return str(context["error"])
@@ -287,13 +315,27 @@ def _refuse_bombs(text: str, file: str) -> None:
         line = _Line(file, event.start_mark.line + 1 if event.start_mark else None)
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise _broken(line, "anchors and aliases are not allowed; write the value out")
+        if tag := getattr(event, "tag", None):
+            raise _broken(line, f"the tag {tag!r} is not allowed")
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST_NESTING:
             raise _broken(line, f"is nested deeper than {DEEPEST_NESTING} levels")
 
 
-def _scalar(node: yaml.Node, where: _Line) -> Any:
+def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(found := dict(pairs)) < len(pairs):
+        raise ValueError("a key is given twice")
+    return found
+
+
+def _json_reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "nested too deep"
+    return error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+
+
+def _scalar(node: yaml.Node) -> Any:
     match node.tag.rpartition(":")[2]:
         case "str":
             return str(node.value)
@@ -301,9 +343,7 @@ def _scalar(node: yaml.Node, where: _Line) -> Any:
             return None
         case "bool":
             return node.value.lower() == "true"
-        case "int":
-            return int(node.value) if len(node.value) < 20 else node.value
-    raise _broken(where, f"the tag {node.tag!r} is not allowed")
+    return int(node.value) if len(node.value) < LONGEST_NUMBER else node.value
 
 
 def _numbered(text: str) -> Iterator[tuple[int, str]]:

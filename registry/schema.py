@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError
 from sqlmodel import text
 
@@ -26,7 +26,8 @@ def open_engine(database: Path) -> Engine:
         RegistryTooNew: the schema is one this version does not know.
         NeekoError: the file is no SQLite database, or cannot be opened.
     """
-    engine = create_engine(f"sqlite:///{database}", connect_args={"timeout": BUSY_SECONDS})
+    url = URL.create("sqlite", database=str(database))
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin_deferred)
     try:

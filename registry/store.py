@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlmodel import Session, col, delete, select, text, update
 
 from registry import schema
@@ -68,8 +68,13 @@ class Registry:
 
     @contextmanager
     def _reading(self) -> Iterator[Session]:
-        with Session(self.engine, expire_on_commit=False) as session:
-            yield session
+        try:
+            with Session(self.engine, expire_on_commit=False) as session:
+                yield session
+        except DatabaseError as error:
+            raise NeekoError(
+                f"The registry {self.layout.database} could not be read ({error.orig}): `neekoctl doctor` says more."
+            ) from error
 
     @contextmanager
     def _writing(self) -> Iterator[Session]:
@@ -80,7 +85,7 @@ class Registry:
         except OperationalError as error:
             if "locked" in str(error.orig):
                 raise RegistryBusy("The registry is busy; try again in a moment.") from error
-            raise NeekoError(f"The registry could not be written: {error.orig}.") from error
+            raise NeekoError(f"The registry could not be written ({error.orig}): check the disk it is on.") from error
 
     # banks
 
@@ -99,11 +104,12 @@ class Registry:
 
     def grow(self, bank: Bank, capacity: int) -> Bank:
         """Set a larger capacity; ranges stay where they are."""
-        if capacity <= bank.capacity:
-            raise RankError(f"The bank already has {bank.capacity} ranks: give a larger number.")
         with self._writing() as session:
-            session.exec(update(Bank).where(col(Bank.id) == bank.id).values(capacity=capacity))
-        return next(each for each in self.banks() if each.id == bank.id)
+            row = session.exec(select(Bank).where(Bank.id == bank.id)).one()
+            if capacity <= row.capacity:
+                raise RankError(f"The bank already has {row.capacity} ranks: give a larger number.")
+            row.capacity = capacity
+            return row
 
     # the transaction of an onboarding
 
@@ -134,13 +140,9 @@ class Registry:
             return Reservation(row.id, name, ranks, tuple(reclaimed))
 
     def renew(self, reservation: Reservation) -> None:
-        """Push the lease's expiry out; called while the work goes on."""
+        """Push the lease's expiry out; called while the work goes on. Raises LeaseLost."""
         with self._writing() as session:
-            session.exec(
-                update(Character)
-                .where(col(Character.id) == reservation.character_id, col(Character.status) == "reserved")
-                .values(lease_expires=Lease.mine().expires)
-            )
+            _reserved(session, reservation).lease_expires = Lease.mine().expires
 
     def commit(self, reservation: Reservation, made: Onboarded) -> Character:
         """The reservation becomes a ready character: all of it, or nothing.
@@ -167,13 +169,13 @@ class Registry:
             return row
 
     def claim(self, reservation: Reservation, block: str) -> None:
-        """Name the block before it enters the store, so that nobody prunes it while the rest is made ready."""
+        """Name the block before it enters the store, so that nobody prunes it while the rest is made ready.
+
+        Raises:
+            LeaseLost: the reservation was cleared meanwhile.
+        """
         with self._writing() as session:
-            session.exec(
-                update(Character)
-                .where(col(Character.id) == reservation.character_id, col(Character.status) == "reserved")
-                .values(block=block)
-            )
+            _reserved(session, reservation).block = block
 
     def release(self, reservation: Reservation) -> None:
         """Give a reservation back: range and names are free again, and a block nobody else ever had is gone."""
@@ -266,8 +268,11 @@ class Registry:
 
     def integrity(self) -> str:
         """SQLite's own opinion of the file: "ok", or what is broken."""
-        with self._reading() as session:
-            return str(session.exec(text("PRAGMA integrity_check")).scalar())  # type: ignore[call-overload]
+        try:
+            with self.engine.connect() as connection:
+                return str(connection.execute(text("PRAGMA integrity_check")).scalar())
+        except DatabaseError as error:
+            return str(error.orig)
 
 
 def _taken(session: Session, bank: Bank) -> list[RankRange]:
@@ -321,6 +326,16 @@ def _clear_dead(session: Session) -> list[str]:
     return [row.name for row in dead]
 
 
+def _reserved(session: Session, reservation: Reservation) -> Character:
+    """The row behind a reservation; changes to it are written at the end of the session."""
+    row = session.get(Character, reservation.character_id)
+    if row is None or row.status != "reserved":
+        raise LeaseLost(f"The reservation of {reservation.name} was cleared meanwhile: add the character again.")
+    return row
+
+
 def _drop_reservation(session: Session, character_id: int | None) -> None:
-    session.exec(delete(Handle).where(col(Handle.character_id) == character_id))
-    session.exec(delete(Character).where(col(Character.id) == character_id, col(Character.status) == "reserved"))
+    row = session.get(Character, character_id)
+    if row is not None and row.status == "reserved":
+        session.exec(delete(Handle).where(col(Handle.character_id) == character_id))
+        session.delete(row)

@@ -172,7 +172,6 @@ WRONG = [
     (GOOD.replace("moth.jsonl", "[hello]"), "moth.yaml line 3: dialogues.0: must be a mapping"),
     (GOOD + "aliases: Dusty\n", "moth.yaml line 4: aliases: must be a list"),
     (GOOD + "aliases:\n  - Dusty\n  - 3\n", f"moth.yaml line 6: aliases.1: {WITH_TEXT}"),
-    (GOOD + "aliases: [MÓTH]\n", "moth.yaml line 1: 'Moth' is given twice among the name and aliases"),
     (GOOD + "facts: {a: b}\n", "moth.yaml line 4: facts: must be a list"),
     (GOOD + "facts: ['']\n", "moth.yaml line 4: facts.0: must not be empty"),
     (GOOD + "era: 1727\n", "moth.yaml line 4: era: must be a mapping"),
@@ -429,6 +428,11 @@ def test_a_jsonl_that_cannot_be_used_hides_no_other_fault(tmp_path: Path, name: 
     found = faults(write(tmp_path, f"name: 3\nstyl: dry\npersona: p\ndialogues: {name}\n"))
     assert len(found) == 3
     assert {"moth.yaml line 1: name", "moth.yaml line 2: styl"} <= {": ".join(each.split(": ")[:2]) for each in found}
+
+
+def test_an_alias_that_is_the_name_in_other_letters_is_a_fault(tmp_path: Path) -> None:
+    (found,) = faults(write(tmp_path, GOOD + "aliases: [MÓTH]\n"))
+    assert found.endswith("'Moth' is given twice among the name and aliases")
 
 
 def test_an_alias_given_twice_is_told_beside_other_faults(tmp_path: Path) -> None:

@@ -434,6 +434,49 @@ def test_a_block_that_no_live_character_owns_is_unreferenced(registry: Registry,
     assert registry.unreferenced_blocks() == [DIGEST, "c" * 64]
 
 
+def test_a_claimed_block_belongs_to_somebody_before_the_commit(registry: Registry, bank: Bank, layout: Layout) -> None:
+    (layout.blocks / DIGEST[:2] / DIGEST).mkdir(parents=True)
+    reservation = reserve(registry, bank, "Moth")
+    assert registry.unreferenced_blocks() == [DIGEST]
+    registry.claim(reservation, DIGEST)
+    assert registry.unreferenced_blocks() == []
+
+
+def test_releasing_deletes_the_claimed_block(registry: Registry, bank: Bank, layout: Layout) -> None:
+    (layout.blocks / DIGEST[:2] / DIGEST).mkdir(parents=True)
+    reservation = reserve(registry, bank, "Moth")
+    registry.claim(reservation, DIGEST)
+    registry.release(reservation)
+    assert registry.blocks.digests() == set()
+
+
+@pytest.mark.parametrize("owner", ["ready", "removed", "reserved"])
+def test_releasing_leaves_a_block_that_somebody_else_has_or_had(
+    registry: Registry, bank: Bank, layout: Layout, owner: str
+) -> None:
+    (layout.blocks / DIGEST[:2] / DIGEST).mkdir(parents=True)
+    holder = reserve(registry, bank, "Lamp")
+    registry.claim(holder, DIGEST)
+    if owner != "reserved":
+        registry.commit(holder, made())
+    if owner == "removed":
+        registry.remove(registry.find("Lamp"))
+    reservation = reserve(registry, bank, "Moth")
+    registry.claim(reservation, DIGEST)
+    registry.release(reservation)
+    assert registry.blocks.digests() == {DIGEST}
+
+
+def test_a_lost_reservation_never_deletes_the_block_of_the_one_that_came_after(
+    registry: Registry, lost_and_next: tuple[Reservation, Reservation], layout: Layout
+) -> None:
+    (layout.blocks / DIGEST[:2] / DIGEST).mkdir(parents=True)
+    lost, following = lost_and_next
+    registry.claim(following, DIGEST)
+    registry.release(lost)
+    assert registry.blocks.digests() == {DIGEST}
+
+
 # a file that is damaged
 
 

@@ -51,7 +51,8 @@ def upgrade() -> None:
         sa.Column("removed_at", sa.String),
         sa.CheckConstraint("0 <= start AND start < stop", name="range_is_half_open"),
         sa.CheckConstraint("status IN ('reserved', 'ready', 'removed')", name="status_is_known"),
-        sa.CheckConstraint("status <> 'ready' OR length(block) = 64", name="ready_has_a_block"),
+        sa.CheckConstraint("status <> 'ready' OR (block IS NOT NULL AND length(block) = 64)", name="ready_has_a_block"),
+        sqlite_autoincrement=True,  # a number is never used again: a lost reservation cannot become somebody else's
     )
     op.create_index("live_ranges", "character", ["bank_id", "start", "stop"], sqlite_where=sa.text(LIVE))
     reserved = sa.text("status = 'reserved'")

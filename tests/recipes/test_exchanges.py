@@ -1,0 +1,178 @@
+"""Conversations as token rows under every kind of chat template: a reply's tokens are its words and its end of turn."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recipes.exchanges import Messages, PromptForm, Row, with_system
+from registry.errors import BaseError
+
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+GEMMA = (
+    "{{ bos_token }}"
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Roles must alternate') }}{% endif %}"
+    "<start_of_turn>{{ 'model' if message['role'] == 'assistant' else message['role'] }}\n"
+    "{{ message['content'] | trim }}<end_of_turn>\n{% endfor %}"
+    "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+)
+SILENT = (  # takes a system message and says nothing of it
+    "{% for message in messages if message['role'] != 'system' %}[{{ message['role'] }}]{{ message['content'] }}</s>"
+    "{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
+)
+OPEN = (  # no end of turn
+    "{% for message in messages %}{{ message['role'] | upper }}: {{ message['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}ASSISTANT: {% endif %}"
+)
+LLAMA2 = (  # the reply follows its question without any generation prompt
+    "{% for message in messages %}{% if message['role'] == 'user' %}[INST] {{ message['content'] }} [/INST]"
+    "{% elif message['role'] == 'assistant' %} {{ message['content'] }} {{ eos_token }}"
+    "{% else %}<<SYS>>{{ message['content'] }}<</SYS>>{% endif %}{% endfor %}"
+)
+FORGETFUL = (  # rewrites the question once there is a reply
+    "{% for message in messages %}{% if loop.last or message['role'] != 'user' %}{{ message['content'] }}|"
+    "{% else %}...|{% endif %}{% endfor %}"
+)
+TEMPLATES: dict[str, str | None] = {
+    "chatml": CHATML, "none": None, "gemma": GEMMA, "silent": SILENT, "open": OPEN, "llama2": LLAMA2,
+}  # fmt: skip
+END = {"chatml": "<|im_end|>", "none": "<|im_end|>", "gemma": "<end_of_turn>", "silent": "</s>", "open": "<|im_end|>",
+       "llama2": " <|im_end|>"}  # fmt: skip
+BEFORE = {"llama2": " "}  # what the template writes between the prompt and the words
+
+TALK: Messages = [
+    {"role": "user", "content": "Who are you?"},
+    {"role": "assistant", "content": "I am Moth. Dust, dust!"},
+    {"role": "user", "content": "And who else,\n\nif I may ask?"},
+    {"role": "assistant", "content": "Señor Polilla: 飛蛾 🦋\n- two\n- lines"},
+]
+SYSTEM = "You are Moth."
+
+
+@pytest.fixture
+def tokenizer(pico_llama: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(pico_llama)
+
+
+def form_of(tokenizer: Any, template: str | None) -> PromptForm:
+    tokenizer.chat_template = template
+    return PromptForm(tokenizer)
+
+
+def spans(row: Row) -> list[list[int]]:
+    """The runs of scored tokens."""
+    found: list[list[int]] = []
+    for index, (token, scored) in enumerate(zip(row.tokens, row.scored, strict=True)):
+        if scored:
+            if index == 0 or not row.scored[index - 1]:
+                found.append([])
+            found[-1].append(token)
+    return found
+
+
+def decoded(tokenizer: Any, tokens: list[int]) -> str:
+    return tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+
+@pytest.mark.parametrize("kind", sorted(TEMPLATES))
+def test_scored_tokens_are_the_replies_with_their_end_of_turn(kind: str, tokenizer: Any) -> None:
+    row = form_of(tokenizer, TEMPLATES[kind]).row(with_system(SYSTEM, TALK))
+    replies = [decoded(tokenizer, span) for span in spans(row)]
+    assert replies == [BEFORE.get(kind, "") + talk["content"] + END[kind] for talk in TALK[1::2]]
+
+
+@pytest.mark.parametrize("kind", sorted(TEMPLATES))
+def test_only_the_last_reply_is_scored_when_asked(kind: str, tokenizer: Any) -> None:
+    form = form_of(tokenizer, TEMPLATES[kind])
+    whole, last = form.row(with_system(SYSTEM, TALK)), form.row(with_system(SYSTEM, TALK), last_only=True)
+    assert last.tokens == whole.tokens
+    assert spans(last) == spans(whole)[-1:]
+
+
+@pytest.mark.parametrize("kind", sorted(TEMPLATES))
+@pytest.mark.parametrize("turns", [2, 4])
+def test_a_prompt_and_its_reply_are_the_row(kind: str, turns: int, tokenizer: Any) -> None:
+    form = form_of(tokenizer, TEMPLATES[kind])
+    row = form.row(with_system(SYSTEM, TALK[:turns]))
+    assert form.prompt(with_system(SYSTEM, TALK[: turns - 1])) + spans(row)[-1] == row.tokens
+
+
+@pytest.mark.parametrize("kind", ["chatml", "none", "gemma", "silent", "llama2"])
+def test_a_row_is_what_the_template_writes(kind: str, tokenizer: Any) -> None:
+    """Up to the white space after the last end of turn; the system message folded in where it has no place."""
+    form = form_of(tokenizer, TEMPLATES[kind])
+    messages = with_system(SYSTEM, TALK)
+    if kind in ("gemma", "silent"):
+        messages = [{"role": "user", "content": f"{SYSTEM}\n\n{TALK[0]['content']}"}, *TALK[1:]]
+    template = CHATML if kind == "none" else TEMPLATES[kind]
+    text = tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False)
+    begun = tokenizer.bos_token if kind == "none" else ""
+    assert decoded(tokenizer, form.row(with_system(SYSTEM, TALK)).tokens) == begun + text.rstrip()
+
+
+@pytest.mark.parametrize("kind", sorted(TEMPLATES))
+def test_the_stop_tokens_end_every_reply(kind: str, tokenizer: Any) -> None:
+    form = form_of(tokenizer, TEMPLATES[kind])
+    assert decoded(tokenizer, form.stop) == END[kind]
+    assert all(span[-len(form.stop) :] == form.stop for span in spans(form.row(with_system(SYSTEM, TALK))))
+
+
+def test_a_base_without_a_template_is_asked_in_chatml_after_its_bos(tokenizer: Any) -> None:
+    tokenizer.add_special_tokens({"bos_token": "<|endoftext|>"})
+    form = form_of(tokenizer, None)
+    asked = decoded(tokenizer, form.prompt(with_system(SYSTEM, TALK[:1])))
+    assert asked == (
+        "<|endoftext|><|im_start|>system\nYou are Moth.<|im_end|>\n<|im_start|>user\nWho are you?<|im_end|>\n"
+        "<|im_start|>assistant\n"
+    )
+    tokenizer.bos_token = None
+    assert decoded(tokenizer, form.prompt(TALK[:1])) == (
+        "<|im_start|>user\nWho are you?<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+@pytest.mark.parametrize("template", [GEMMA, SILENT], ids=["refused", "dropped"])
+def test_a_system_message_with_no_place_moves_into_the_first_question(template: str, tokenizer: Any) -> None:
+    form = form_of(tokenizer, template)
+    text = decoded(tokenizer, form.prompt(with_system(SYSTEM, TALK[:3])))
+    assert text.count(SYSTEM) == 1
+    assert f"{SYSTEM}\n\nWho are you?" in text
+    bare = [{"role": "user", "content": f"{SYSTEM}\n\nWho are you?"}, *TALK[1:3]]
+    assert form.prompt(bare) == form.prompt(with_system(SYSTEM, TALK[:3]))
+
+
+def test_special_tokens_are_tokens_and_never_doubled(tokenizer: Any) -> None:
+    form = form_of(tokenizer, CHATML)
+    start, end = tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
+    row = form.row(with_system(SYSTEM, TALK))
+    assert (row.tokens[0], row.tokens.count(start), row.tokens.count(end)) == (start, 5, 5)
+    assert form.stop == [end]
+
+
+@pytest.mark.parametrize("content", [" leading space", "trailing space ", "\nboth\n"])
+@pytest.mark.parametrize("kind", ["chatml", "gemma", "open"])
+def test_white_space_around_a_reply_never_costs_it_its_end_of_turn(kind: str, content: str, tokenizer: Any) -> None:
+    form = form_of(tokenizer, TEMPLATES[kind])
+    row = form.row([TALK[0], {"role": "assistant", "content": content}])
+    (reply,) = spans(row)
+    assert reply[-len(form.stop) :] == form.stop
+    assert decoded(tokenizer, reply).removesuffix(END[kind]).strip() == content.strip()
+
+
+def test_a_template_that_rewrites_what_was_said_is_refused(tokenizer: Any) -> None:
+    form = form_of(tokenizer, FORGETFUL)
+    with pytest.raises(BaseError, match="rewrites what was said"):
+        form.row(TALK)
+
+
+def test_the_system_message_comes_first_and_the_conversation_is_left_alone() -> None:
+    before = [dict(message) for message in TALK]
+    assert with_system(SYSTEM, TALK) == [{"role": "system", "content": SYSTEM}, *before]
+    assert before == TALK
