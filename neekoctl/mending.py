@@ -29,15 +29,15 @@ def _scratch(registry: Registry) -> list[dict[str, Any]]:
     found = []
     for path in sorted(registry.layout.scratch.glob("*")):
         if _is_abandoned(path):
-            shutil.rmtree(path, ignore_errors=True)
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             found.append(_finding(f"half-made {path.name}", fixed=True))
     return found
 
 
 def _is_abandoned(path: Path) -> bool:
     """Scratch names are kind-pid-random; the folder is in use while that process runs."""
-    pid = path.name.split("-")[1]
-    if pid.isdigit():
+    pid = path.name.split("-")[1] if "-" in path.name else ""
+    if pid.isdecimal():
         return not is_running(int(pid))
     return time.time() - path.stat().st_mtime > STALE_SECONDS
 

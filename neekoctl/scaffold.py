@@ -17,11 +17,11 @@ name: {name}
 aliases: []                   # other names people may use
 language: en
 persona: |
-  Who {name} is, in two or three paragraphs of prose.
+  Who this is, in two or three paragraphs of prose.
 facts:                        # one plain sentence each
-  - {name} was born in ...
-# era: {{until: 1900}}          # the last year {name} can know about
-# style: How {name} speaks, in a sentence.
+  - Born in ...
+# era: {{until: 1900}}          # the last year this character can know about
+# style: How this character speaks, in a sentence.
 dialogues: {file}   # one conversation a line; sixty exchanges or more make a voice
 """
 EXCHANGES = [
@@ -44,8 +44,8 @@ def scaffold(name: str, folder: Path) -> list[Path]:
         raise UsageError(f"{taken[0]} is already there: choose another folder with --out.")
     folder.mkdir(parents=True, exist_ok=True)
     quoted = yaml.safe_dump(name, allow_unicode=True, default_flow_style=True).splitlines()[0]
-    text = TEMPLATE.format(name=name, file=dialogues.name)
-    profile.write_text(text.replace(f"name: {name}", f"name: {quoted}", 1), encoding="utf-8")
+    text = TEMPLATE.format(name=quoted, file=json.dumps(dialogues.name, ensure_ascii=False))
+    profile.write_text(text, encoding="utf-8")
     dialogues.write_text("".join(_line(name, *exchange) for exchange in EXCHANGES), encoding="utf-8")
     return [profile, dialogues]
 
@@ -53,7 +53,7 @@ def scaffold(name: str, folder: Path) -> list[Path]:
 def _line(name: str, question: str, answer: str) -> str:
     messages = [
         {"role": "user", "content": question},
-        {"role": "assistant", "content": answer.format(name=name)},
+        {"role": "assistant", "content": answer.replace("{name}", name)},
     ]
     return json.dumps({"messages": messages}, ensure_ascii=False) + "\n"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from recipes.quiet import quiet_transformers
@@ -78,7 +79,7 @@ def load_base(folder: Path, *, name: str, fingerprint: str, device: torch.device
         )
         model, loading = loaded
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (ValueError, OSError, KeyError, RuntimeError, ImportError) as error:
+    except (ValueError, OSError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise BaseError(f"{name} cannot be loaded as a causal language model: {reason}") from error
     if missing := sorted(loading["missing_keys"]):

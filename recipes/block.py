@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from registry.errors import BlockDamaged
 
 PREFIX = "base_model.model."
+UNREAD = ("use_rslora", "use_dora", "bias", "alpha_pattern", "rank_pattern", "modules_to_save")  # would change delta_W
 
 
 class Pair(NamedTuple):
@@ -87,10 +88,13 @@ def load_block(folder: Path) -> Block:
         rank, alpha = int(config["r"]), float(config["lora_alpha"])
         pairs = {_module(name): Pair(tensors[name], tensors[name.replace("lora_A", "lora_B")])
                  for name in sorted(tensors) if ".lora_A." in name}  # fmt: skip
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        extras = [key for key in UNREAD if config.get(key) not in (None, False, [], {}, "none")]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise BlockDamaged(f"{folder} does not hold a readable LoRA adapter ({error}).") from error
-    if config.get("use_rslora") or config.get("use_dora") or config.get("bias", "none") != "none" or not pairs:
-        raise BlockDamaged(f"{folder} is not a plain LoRA adapter (rsLoRA, DoRA or biases are not read).")
+    fits = rank >= 1 and all(pair.a.shape[0] == pair.b.shape[1] == rank for pair in pairs.values())
+    if extras or not pairs or not fits:
+        reason = f"it sets {extras[0]}" if extras else "its rank is not its tensors'"
+        raise BlockDamaged(f"{folder} is not a plain LoRA adapter of one rank and alpha ({reason}).")
     return Block(pairs, rank, alpha)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 
 from recipes.quiet import quiet_transformers
 from registry.errors import BaseError
@@ -37,8 +38,10 @@ def load_encoder(folder: Path, *, name: str, fingerprint: str) -> Encoder:
     from sentence_transformers import SentenceTransformer
 
     quiet_transformers()
+    if not (folder / "modules.json").is_file():
+        raise BaseError(f"{name} cannot be loaded as a sentence encoder: it has no modules.json.")
     try:
         model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
-    except (ValueError, OSError, KeyError, RuntimeError) as error:
+    except (ValueError, OSError, KeyError, RuntimeError, SafetensorError) as error:
         raise BaseError(f"{name} cannot be loaded as a sentence encoder ({error}).") from error
     return Encoder(name, fingerprint, model)

@@ -108,7 +108,9 @@ def _choose(
     logits = torch.stack([_penalised(row, seen, sampling.repetition_penalty)
                           for row, seen in zip(logits, written, strict=True)])  # fmt: skip
     chances, order = torch.softmax(logits / sampling.temperature, -1).sort(-1, descending=True)
-    chances[chances.cumsum(-1) - chances >= sampling.top_p] = 0.0  # keeps at least the likeliest
+    beyond = chances.cumsum(-1) - chances >= sampling.top_p
+    beyond[:, 0] = False  # the likeliest always stays
+    chances[beyond] = 0.0
     drawn = torch.multinomial(chances, 1, generator=generator)
     return order.gather(-1, drawn)[:, 0]
 

@@ -78,7 +78,9 @@ class PromptForm:
                     "The base's chat template rewrites what was said before a reply, so it cannot be trained on."
                 )
             reply = whole[len(lead) :].rstrip()
-            open_ended = reply == message["content"].strip()  # the template writes no end of turn: close it with eos
+            open_ended = (
+                reply.strip() == message["content"].strip()
+            )  # the template writes no end of turn: close it with eos
             found.append((lead[cursor:], reply + self._eos * open_ended, len(lead) + len(reply)))
             cursor = len(lead) + len(reply)
         return found

@@ -16,7 +16,7 @@ DEFAULT_PRESET = "standard"
 class Recipe(BaseModel):
     """How one block is trained. Steps are optimizer steps; one step sees `batch` conversations."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     rank: Annotated[int, Field(ge=1, le=LARGEST_RANK)]
     alpha: Annotated[float, Field(gt=0)]  # delta_W = (alpha / rank) B A

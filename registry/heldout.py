@@ -1,8 +1,8 @@
 """Which prompts are kept aside as probes: chosen by a hash of the prompt alone, so that the order of the file, or
 how often it is read, changes nothing. Knows nothing of models or the database.
 
-A prompt that many conversations share, such as a greeting, is never one. A conversation in which any user turn is a probe prompt is left out of training whole, so a probe's prompt never
-reaches training, in whatever conversation it turns up again.
+A prompt that many conversations share, such as a greeting, is never one. A conversation in which any user turn is a
+probe prompt is left out of training whole, so a probe's prompt never reaches training, wherever it turns up again.
 """
 
 import hashlib

@@ -151,11 +151,7 @@ class Registry:
             LeaseLost: the reservation was cleared meanwhile.
         """
         with self._writing() as session:
-            row = session.get(Character, reservation.character_id)
-            if row is None or row.status != "reserved":
-                raise LeaseLost(
-                    f"The reservation of {reservation.name} was cleared meanwhile: add the character again."
-                )
+            row = _reserved(session, reservation)
             for column in ("block", "description", "recipe", "metrics", "environment", "data_digests",
                            "system_message", "seed", "reason", "role_embedding", "encoder"):  # fmt: skip
                 setattr(row, column, getattr(made, column))
@@ -263,8 +259,8 @@ class Registry:
 
     def unreferenced_blocks(self) -> list[str]:
         """Digests in the store that no live character owns."""
-        owned = {row.block for row in self.characters()}
-        return sorted(self.blocks.digests() - owned)
+        found = self.blocks.digests()  # before the owners: a block is claimed before it enters the store
+        return sorted(found - {row.block for row in self.characters()})
 
     def integrity(self) -> str:
         """SQLite's own opinion of the file: "ok", or what is broken."""

@@ -80,7 +80,8 @@ def test_there_is_at_least_one_probe_and_never_more_than_allowed(talks: list[Tur
     probes = split_of(talks).probes
     assert len(probes) <= MOST
     assert len(probes) < len(distinct), "one prompt at least is left to train on"
-    assert len(distinct) < 2 or probes
+    spread = [sum(prompt in {fold(each) for each, _ in turns} for turns in talks) for prompt in distinct]
+    assert len(distinct) < 2 or probes or min(spread) > 1, "a prompt of one conversation can always be kept aside"
 
 
 @given(TALKS)
