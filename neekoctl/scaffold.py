@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from registry.errors import UsageError
+from registry.errors import Fault, ProfileError, UsageError
 from registry.heldout import split
 from registry.names import fold
 from registry.profile import load_profile
@@ -62,6 +62,8 @@ def validation(path: Path) -> dict[str, Any]:
     """What a good profile holds. Raises ProfileError with every fault otherwise."""
     profile = load_profile(path)
     parts = split(profile.dialogues)
+    if not parts.train:
+        raise ProfileError([Fault(path.name, "dialogues", "too few: nothing is left to train on; add conversations")])
     return {
         "name": profile.name,
         "aliases": profile.aliases,
