@@ -56,6 +56,8 @@ def _blocks(registry: Registry, prune: bool) -> list[dict[str, Any]]:
 
 
 def _checkpoints(registry: Registry, prune: bool) -> list[dict[str, Any]]:
+    if registry.characters(status=("reserved",)):
+        return []  # somebody is training: the checkpoints may be theirs
     found = []
     for path in sorted(registry.layout.checkpoints.glob("*")):
         if prune:
