@@ -9,7 +9,7 @@ from registry.tables import Bank, Character
 def listed(registry: Registry) -> list[dict[str, Any]]:
     """Every live character, in the order of the ranges."""
     handles = registry.handles()
-    return [summary(row, handles.get(row.id or 0, [row.name])) for row in registry.characters()]
+    return [summary(row, handles.get(row.id or 0, [row.name])) for row in registry.characters(brief=True)]
 
 
 def summary(row: Character, handles: list[str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.orm import load_only
 from sqlmodel import Session, col, delete, select, text, update
 
 from registry import schema
@@ -22,6 +23,7 @@ from registry.tables import Bank, Certificate, Character, Handle, Parent, Probe,
 
 CAPACITY = 16384  # ranks of a new bank: two thousand characters of rank 8; `neekoctl ranks --grow` makes it larger
 LIVE = ("reserved", "ready")
+BRIEF = ("name", "bank_id", "start", "stop", "status", "strategy", "block", "created_at")
 _LIVE_SQL = "status IN ('reserved', 'ready')"  # spelt as in the partial index, or SQLite does not use it
 
 
@@ -195,9 +197,13 @@ class Registry:
 
     # what people ask
 
-    def characters(self, *, status: tuple[str, ...] = LIVE, bank: Bank | None = None) -> list[Character]:
-        """Characters in the order of their ranges."""
+    def characters(
+        self, *, status: tuple[str, ...] = LIVE, bank: Bank | None = None, brief: bool = False
+    ) -> list[Character]:
+        """Characters in the order of their ranges; `brief` leaves the JSON columns and the embedding unread."""
         query = select(Character).where(col(Character.status).in_(status))
+        if brief:
+            query = query.options(load_only(*(getattr(Character, name) for name in BRIEF)))
         if bank is not None:
             query = query.where(Character.bank_id == bank.id)
         with self._reading() as session:
