@@ -128,7 +128,7 @@ def _make_and_commit(
     checkpoint = registry.layout.checkpoints / f"{plan.digest}.safetensors"
     made = _make(stage, plan, reservation, checkpoint, screen)
     digest = _store(stage, plan, made, reservation)
-    probes = _measure_probes(stage, plan, registry, digest, reservation, screen)
+    probes = _measure_probes(stage, plan, digest, reservation, screen)
     screen.say(f"witnessing {len(residents)} residents after")
     finding = compare(before, bear_witness(stage, residents))
     role = _role_embedding(registry, plan, screen)
@@ -190,18 +190,14 @@ def _store(stage: Stage, plan: Plan, made: Made, reservation: Reservation) -> st
         return stage.registry.blocks.put(folder)
 
 
-def _measure_probes(
-    stage: Stage, plan: Plan, registry: Registry, digest: str, reservation: Reservation, screen: Screen
-) -> list[Probe]:
+def _measure_probes(stage: Stage, plan: Plan, digest: str, reservation: Reservation, screen: Screen) -> list[Probe]:
     """Baselines, taken from the stored block: what check will read is what was measured."""
     from neekoctl.measuring import measure
-    from recipes.block import load_block
 
     heldout = _heldout(plan)
     screen.say(f"recording {len(heldout)} probes")
-    block = stage.bank.on_device(load_block(registry.blocks.verified(digest, plan.profile.name)))
-    measured = measure(stage, block, heldout)
-    registry.renew(reservation)
+    measured = measure(stage, stage.stored(digest, plan.profile.name), heldout)
+    stage.registry.renew(reservation)
     return [
         Probe(character_id=reservation.character_id, position=place, prompt=messages[1:-1],
               reference=messages[-1]["content"], nll=each.score.nll, tokens=each.score.tokens, reply=each.reply,

@@ -41,10 +41,13 @@ class Stage:
         Raises:
             BlockDamaged: the files are not what was stored.
         """
+        return self.stored(character.block or "", character.name)
+
+    def stored(self, digest: str, owner: str) -> Block:
+        """The block of this digest, likewise; `owner` is named when it is damaged."""
         from recipes.block import load_block
 
-        folder = self.registry.blocks.verified(character.block or "", character.name)
-        return self.bank.on_device(load_block(folder))
+        return self.bank.on_device(load_block(self.registry.blocks.verified(digest, owner)))
 
 
 def canonical(registry: Registry, base: str) -> str:
