@@ -50,7 +50,9 @@ def _check_bank(
     try:
         stage = set_stage(registry, bank_of(registry, members[0]), say=say, fresh=True)
     except BaseMismatch as error:
-        return [_entry(row, registry.blocks.is_whole(row.block or ""), None, None, str(error)) for row in members]
+        say(str(error))
+        return [_entry(row, registry.blocks.is_whole(row.block or ""), None, None, "the base is another model now")
+                for row in members]  # fmt: skip
     entries = []
     for row in members:
         report(row)

@@ -121,6 +121,7 @@ def _make_and_commit(
 ) -> dict[str, Any]:
     from neekoctl.certifying import bear_witness, compare
 
+    role = _role_embedding(registry, plan, screen)  # before the training: a wrong encoder is told at once
     stage = set_stage(registry, plan.bank, say=screen.say)
     residents = registry.characters(status=("ready",), bank=plan.bank)
     screen.say(f"witnessing {len(residents)} residents before")
@@ -131,7 +132,6 @@ def _make_and_commit(
     probes = _measure_probes(stage, plan, digest, reservation, screen)
     screen.say(f"witnessing {len(residents)} residents after")
     finding = compare(before, bear_witness(stage, residents))
-    role = _role_embedding(registry, plan, screen)
     registry.renew(reservation)
     row = registry.commit(reservation, _onboarded(stage, plan, made, digest, probes, finding, role))
     checkpoint.unlink(missing_ok=True)

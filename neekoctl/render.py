@@ -230,6 +230,12 @@ def findings(rows: list[dict[str, Any]]) -> None:
 
 
 def validated(document: dict[str, Any]) -> None:
-    out().print(f"[green]{escape(document['name'])} is a good profile[/]: {document['exchanges']} exchanges in "
-                f"{document['conversations']} conversations, {document['training_conversations']} to train on, "
-                f"{len(document['probes'])} probes kept aside.")  # fmt: skip
+    counts = (
+        f"{_count(document['exchanges'], 'exchange')} in {_count(document['conversations'], 'conversation')}, "
+        f"{document['training_conversations']} to train on, {_count(len(document['probes']), 'probe')} kept aside"
+    )
+    out().print(f"[green]{escape(document['name'])} is a good profile[/]: {counts}.")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + "s" * (number != 1)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recipes.sources import DEFAULT_BASE, fingerprint, folder_of, local_folder
-from registry.errors import BaseMismatch, UsageError
+from registry.errors import BaseError, BaseMismatch, UsageError
 from registry.store import Registry
 from registry.tables import Bank, Character
 
@@ -63,13 +63,20 @@ def choose_bank(registry: Registry, base: str | None, *, say: Say) -> Bank:
         BaseMismatch: the model at `base` is not the one its bank was made over.
     """
     banks = registry.banks()
-    name = canonical(registry, base) if base else (the_one(banks).base if banks else DEFAULT_BASE)
-    folder = local_folder(registry.layout, name if base is None else base, say=say)
-    found = fingerprint(registry.layout, folder)
+    if base is None and banks:
+        return the_one(banks)
+    name = canonical(registry, base or DEFAULT_BASE)
+    found = fingerprint(registry.layout, local_folder(registry.layout, base or DEFAULT_BASE, say=say))
     for bank in banks:
         if bank.base == name and bank.fingerprint != found:
             raise _mismatch(bank, found)
-    return registry.bank(name, found)
+    return _followed(registry, registry.bank(name, found), name)
+
+
+def _followed(registry: Registry, bank: Bank, name: str) -> Bank:
+    """The bank, its base's place brought up to date when the base has moved to `name`."""
+    moved = Path(bank.base).is_absolute() and not Path(bank.base).exists()
+    return registry.relocate(bank, name) if moved else bank
 
 
 def existing_banks(registry: Registry, base: str | None) -> list[Bank]:
@@ -80,7 +87,9 @@ def existing_banks(registry: Registry, base: str | None) -> list[Bank]:
     """
     banks = registry.banks()
     if base is not None:
-        banks = [bank for bank in banks if bank.base == canonical(registry, base)]
+        name, folder = canonical(registry, base), folder_of(registry.layout, base)
+        found = fingerprint(registry.layout, folder) if (folder / "config.json").is_file() else None
+        banks = [_followed(registry, bank, name) for bank in banks if bank.base == name or bank.fingerprint == found]
     if not banks:
         raise UsageError("There is no such bank yet: it is made when the first character is added.")
     return banks
@@ -102,8 +111,11 @@ def set_stage(registry: Registry, row: Bank, *, say: Say, fresh: bool = False) -
     """Load the bank's base; `fresh` reads every byte of its weights to prove they are the bank's.
 
     Raises:
+        BaseError: the base's folder is gone.
         BaseMismatch: the model on disk is another one now.
     """
+    if Path(row.base).is_absolute() and not Path(row.base).exists():
+        raise BaseError(f"The base is no longer at {row.base}: tell where it is now with `neekoctl ranks --base PATH`.")
     folder = local_folder(registry.layout, row.base, say=say)
     found = fingerprint(registry.layout, folder, fresh=fresh)
     if found != row.fingerprint:

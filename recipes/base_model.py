@@ -91,16 +91,17 @@ def load_base(folder: Path, *, name: str, fingerprint: str, device: torch.device
 def find_projections(model: nn.Module) -> dict[str, Projection]:
     """The linear maps of the decoder layers, found by inspection rather than by a list of names.
 
-    The decoder layers are the longest ModuleList whose items are of one class; embeddings and the output head lie
-    outside it. Linear maps inside are `nn.Linear`, or transformers' `Conv1D` with its weight transposed.
+    The decoder layers are the longest ModuleList whose items are of one class and that lies in no other one (the
+    experts of a layer do); embeddings and the output head lie outside it. Linear maps inside are `nn.Linear`, or
+    transformers' `Conv1D` with its weight transposed.
 
     Raises:
         BaseError: the model has no stack of layers with linear maps.
     """
-    stacks = [(path, module) for path, module in model.named_modules()
-              if isinstance(module, nn.ModuleList) and len({type(layer) for layer in module}) == 1]  # fmt: skip
-    stacks.sort(key=lambda item: (-len(item[1]), len(item[0])))
-    for path, stack in stacks:
+    lists = {path: module for path, module in model.named_modules() if isinstance(module, nn.ModuleList)}
+    outer = {path: stack for path, stack in lists.items() if not any(path.startswith(f"{each}.") for each in lists)}
+    stacks = [item for item in outer.items() if len({type(layer) for layer in item[1]}) == 1]
+    for path, stack in sorted(stacks, key=lambda item: -len(item[1])):
         found = {f"{path}.{inner}": module for inner, module in stack.named_modules() if _is_linear(module)}
         if found:
             return {name: _projection(name, module) for name, module in found.items()}

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from registry.errors import BlockDamaged
 
@@ -52,7 +52,8 @@ def save_block(block: Block, folder: Path, *, base: str, card: dict[str, Any], t
     for module, pair in block.pairs.items():
         tensors[f"{PREFIX}{module}.lora_A.weight"] = pair.a.detach().float().cpu().contiguous()
         tensors[f"{PREFIX}{module}.lora_B.weight"] = pair.b.detach().float().cpu().contiguous()
-    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    weights = save(tensors, metadata={"format": "pt"})  # `save_file` would let nobody else read it
+    (folder / "adapter_model.safetensors").write_bytes(weights)
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",

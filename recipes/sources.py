@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import struct
 import subprocess
 import sys
 import tempfile
@@ -128,6 +127,8 @@ def _made_whole(layout: Layout, folder: Path) -> Iterator[Path]:
             made = Path(scratch) / "made"
             made.mkdir()
             yield made
+            if folder.is_dir() and not (folder / "config.json").is_file():
+                shutil.rmtree(folder)  # what was asked for is not in it
             if not folder.exists():
                 made.rename(folder)
     except OSError as error:
@@ -225,7 +226,7 @@ def convert_gguf(path: Path, folder: Path) -> None:
         tokenizer = AutoTokenizer.from_pretrained(**where)
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-    except (ValueError, KeyError, OSError, NotImplementedError, RuntimeError, struct.error) as error:
+    except Exception as error:  # noqa: BLE001  a damaged file makes the readers raise anything
         raise BaseError(
             f"{path.name} could not be converted ({_first_line(error)}): is it a GGUF of a causal LM?"
         ) from error

@@ -44,11 +44,10 @@ class BlockStore:
     def making(self) -> Iterator[Path]:
         """A scratch folder to make a block in; gone afterwards, whatever happened."""
         self.layout.scratch.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f"block-{os.getpid()}-", dir=self.layout.scratch))
-        try:
+        with tempfile.TemporaryDirectory(prefix=f"block-{os.getpid()}-", dir=self.layout.scratch) as scratch:
+            folder = Path(scratch) / "block"  # readable by others as the umask says, which the scratch folder is not
+            folder.mkdir()
             yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def put(self, folder: Path) -> str:
         """Move a finished folder into the store and return its digest; a block already there is left alone.

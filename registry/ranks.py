@@ -3,7 +3,7 @@
 A range is half-open [start, stop). First fit keeps the bank dense: the lowest gap that is wide enough.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from registry.errors import RankError, UsageError
@@ -22,20 +22,19 @@ class RankRange(NamedTuple):
         return self.stop - self.start
 
 
-def gaps(taken: Iterable[RankRange], capacity: int) -> list[RankRange]:
-    """The free ranges of a bank of `capacity` ranks, lowest first; `taken` must not overlap."""
-    free, cursor = [], 0
-    for start, stop in sorted(taken):
+def gaps(taken: Iterable[tuple[int, int]], capacity: int) -> Iterator[RankRange]:
+    """The free ranges of a bank of `capacity` ranks, lowest first; `taken` comes in order and does not overlap."""
+    cursor = 0
+    for start, stop in taken:
         if start > cursor:
-            free.append(RankRange(cursor, start))
-        cursor = max(cursor, stop)
+            yield RankRange(cursor, start)
+        cursor = stop
     if cursor < capacity:
-        free.append(RankRange(cursor, capacity))
-    return free
+        yield RankRange(cursor, capacity)
 
 
-def allocate(rank: int, taken: Iterable[RankRange], capacity: int) -> RankRange:
-    """The lowest free range of `rank` ranks.
+def allocate(rank: int, taken: Iterable[tuple[int, int]], capacity: int) -> RankRange:
+    """The lowest free range of `rank` ranks; `taken` as for `gaps`, read no further than needed.
 
     Raises:
         UsageError: the rank is not in 1..min(capacity, LARGEST_RANK).
@@ -44,11 +43,11 @@ def allocate(rank: int, taken: Iterable[RankRange], capacity: int) -> RankRange:
     limit = min(capacity, LARGEST_RANK)
     if not 1 <= rank <= limit:
         raise UsageError(f"Rank {rank} cannot be: choose one from 1 to {limit}.")
-    free = gaps(taken, capacity)
-    for gap in free:
+    widest = 0
+    for gap in gaps(taken, capacity):
         if gap.rank >= rank:
             return RankRange(gap.start, gap.start + rank)
-    widest = max((gap.rank for gap in free), default=0)
+        widest = max(widest, gap.rank)
     raise RankError(
         f"The bank has no {rank} free ranks side by side (capacity {capacity}, widest gap {widest}): "
         f"grow it with `neekoctl ranks --grow {capacity * 2}`."

@@ -114,7 +114,7 @@ def test_a_disk_that_fills_up_while_the_block_is_written(neekoctl, moth: Path, r
     def full(*_args: object, **_options: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("recipes.block.save_file", full)
+    monkeypatch.setattr("recipes.block.save", full)
     done = neekoctl("add-character", moth, "--preset", "quick")
     assert (done.code, "No space left" in done.err) == (1, True)
     assert snapshot(registry) == []

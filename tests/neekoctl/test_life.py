@@ -168,3 +168,22 @@ def test_the_block_folder_carries_its_card(neekoctl, moth: Path, pico_llama: Pat
     assert set(card) == {"name", "system_message", "base_fingerprint", "recipe", "seed", "lineage", "data_digests"}
     config = json.loads((Path(shown["block_folder"]) / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == str(pico_llama)
+
+
+def test_a_base_that_moved_is_named_once_and_found_again(neekoctl, moth: Path, pico_llama: Path, tmp_path: Path,
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    old, new = tmp_path / "old", tmp_path / "new"
+    shutil.copytree(pico_llama, old)
+    assert neekoctl("add-character", moth, *QUICK, "--base", old).code == 0
+    monkeypatch.delenv("NEEKOCTL_BASE")
+    old.rename(new)
+    lost = neekoctl("check")
+    assert (lost.code, "ranks --base" in lost.err) == (1, True)
+    assert neekoctl("ranks", "--base", pico_llama.parent).code == 2
+    assert neekoctl("ranks", "--base", new, "--json").document["base"] == str(new)
+    assert neekoctl("check", "--json").document["verdict"] == "pass"
+
+
+def test_a_wrong_encoder_is_told_before_anything_is_trained(neekoctl, moth: Path, pico_llama: Path) -> None:
+    done = neekoctl("add-character", moth, *QUICK, "--encoder", pico_llama)
+    assert (done.code, "sentence encoder" in done.err, "step" in done.err) == (1, True, False)

@@ -60,6 +60,14 @@ def test_heads_and_smaller_stacks_are_left_alone() -> None:
     assert sorted(find_projections(Headed())) == [f"layers.{layer}.{inner}" for layer in range(3) for inner in (0, 1)]
 
 
+def test_the_experts_of_a_layer_are_no_stack_of_layers() -> None:
+    model = nn.Module()
+    model.layers = nn.ModuleList(nn.ModuleDict({"experts": nn.ModuleList(nn.Linear(4, 4) for _ in range(5))})
+                                 for _ in range(2))  # fmt: skip
+    paths = [f"layers.{layer}.experts.{expert}" for layer in range(2) for expert in range(5)]
+    assert sorted(find_projections(model)) == paths
+
+
 @pytest.mark.parametrize(
     "model",
     [nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)), nn.ModuleList([nn.LayerNorm(4)] * 2)],
