@@ -45,7 +45,7 @@ def _see(stage: Stage, resident: Character, *, probed: bool) -> Witness:
         return Witness(resident.name, block, whole, None)
     probes = [heldout_messages(resident.system_message, probe.prompt, probe.reference)
               for probe in stage.registry.probes(resident)]  # fmt: skip
-    logits = logits_digest(stage, stage.block_of(resident), probes) if probes else None
+    logits = logits_digest(stage, stage.mounted(resident, anew=True), probes) if probes else None
     return Witness(resident.name, block, whole, logits)
 
 

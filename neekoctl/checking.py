@@ -65,7 +65,7 @@ def _check_one(stage: Stage, row: Character) -> dict[str, Any]:
         return _entry(row, False, None, None, "the block on disk is not the bytes that were stored")
     probes = stage.registry.probes(row)
     messages = [heldout_messages(row.system_message, probe.prompt, probe.reference) for probe in probes]
-    measured = measure(stage, stage.block_of(row), messages)
+    measured = measure(stage, stage.mounted(row), messages)
     tokens = sum(probe.tokens for probe in probes)
     if not tokens:
         return _entry(row, True, None, None, "")

@@ -35,7 +35,7 @@ class Conversation:
     last: Reply = field(default_factory=Reply)
 
     def __post_init__(self) -> None:
-        self._block = self.stage.block_of(self.speaker) if self.speaker else None
+        self._mix = self.stage.mounted(self.speaker) if self.speaker else {}
 
     @property
     def system_message(self) -> str:
@@ -72,17 +72,17 @@ class Conversation:
         base, stop = self.stage.base, self.stage.form.stop
         written: list[int] = []
         shown = ""
-        with self.stage.bank.using(self._block):
-            for (token,) in decode(base, [prompt], stop=stop, max_new_tokens=max_new_tokens, sampling=sampling):
-                if token is None:
-                    break
-                written.append(token)
-                self.last.new_tokens += 1
-                words = without_stop(written, stop, base.tokenizer.eos_token_id)
-                text = base.tokenizer.decode(words, skip_special_tokens=True)
-                if not text.endswith("\ufffd") and not _may_be_stopping(words, stop):
-                    yield text[len(shown) :]
-                    shown = text
+        steps = decode(self.stage.bank, [prompt], mix=self._mix, stop=stop, max_new_tokens=max_new_tokens,
+                       sampling=sampling)  # fmt: skip
+        for (token,) in steps:
+            assert token is not None  # the only row: it has not ended while there are steps
+            written.append(token)
+            self.last.new_tokens += 1
+            words = without_stop(written, stop, base.tokenizer.eos_token_id)
+            text = base.tokenizer.decode(words, skip_special_tokens=True)
+            if not text.endswith("\ufffd") and not _may_be_stopping(words, stop):
+                yield text[len(shown) :]
+                shown = text
 
 
 def _may_be_stopping(words: list[int], stop: list[int]) -> bool:

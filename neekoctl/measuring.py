@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from neekoctl.stage import Stage
-    from recipes.block import Block
+    from recipes.bank import Mix
     from recipes.exchanges import Messages
     from recipes.likelihood import Score
 
@@ -39,35 +39,35 @@ def heldout_messages(system: str, prompt: list[dict[str, str]], reference: str) 
     return with_system(system, [*prompt, {"role": "assistant", "content": reference}])
 
 
-def measure(stage: Stage, block: Block | None, probes: list[Messages]) -> list[Measured]:
-    """Score and answer every probe under `block` (None: the bare base)."""
+def measure(stage: Stage, mix: Mix, probes: list[Messages]) -> list[Measured]:
+    """Score and answer every probe under the mounted blocks of `mix` (empty: the bare base)."""
     from recipes.engine import replies
     from recipes.likelihood import ROWS_AT_ONCE, score
 
     measured = []
-    with stage.bank.using(block):
-        for start in range(0, len(probes), ROWS_AT_ONCE):
-            batch = probes[start : start + ROWS_AT_ONCE]
+    for start in range(0, len(probes), ROWS_AT_ONCE):
+        batch = probes[start : start + ROWS_AT_ONCE]
+        with stage.bank.serving([mix] * len(batch)):
             scores = score(stage.base, [stage.form.row(messages, last_only=True) for messages in batch])
-            prompts = [stage.form.prompt(messages[:-1]) for messages in batch]
-            answers = replies(stage.base, prompts, stop=stage.form.stop, max_new_tokens=REPLY_TOKENS)
-            measured += [
-                Measured(each, answer, stage.base.tokenizer.decode(answer, skip_special_tokens=True))
-                for each, answer in zip(scores, answers, strict=True)
-            ]
+        prompts = [stage.form.prompt(messages[:-1]) for messages in batch]
+        answers = replies(stage.bank, prompts, mix=mix, stop=stage.form.stop, max_new_tokens=REPLY_TOKENS)
+        measured += [
+            Measured(each, answer, stage.base.tokenizer.decode(answer, skip_special_tokens=True))
+            for each, answer in zip(scores, answers, strict=True)
+        ]
     return measured
 
 
-def logits_digest(stage: Stage, block: Block, probes: list[Messages]) -> str:
+def logits_digest(stage: Stage, mix: Mix, probes: list[Messages]) -> str:
     """sha256 over the logits of every reference token of the probes, in float32."""
     import torch
 
     from recipes.likelihood import ROWS_AT_ONCE, reply_logits
 
     digest = hashlib.sha256()
-    with stage.bank.using(block), torch.inference_mode():
-        for start in range(0, len(probes), ROWS_AT_ONCE):
-            rows = [stage.form.row(messages, last_only=True) for messages in probes[start : start + ROWS_AT_ONCE]]
+    for start in range(0, len(probes), ROWS_AT_ONCE):
+        rows = [stage.form.row(messages, last_only=True) for messages in probes[start : start + ROWS_AT_ONCE]]
+        with stage.bank.serving([mix] * len(rows)), torch.inference_mode():
             digest.update(reply_logits(stage.base, rows)[0].cpu().numpy().tobytes())
     return digest.hexdigest()
 

@@ -196,7 +196,8 @@ def _measure_probes(stage: Stage, plan: Plan, digest: str, reservation: Reservat
 
     heldout = _heldout(plan)
     screen.say(f"recording {len(heldout)} probes")
-    measured = measure(stage, stage.stored(digest, plan.profile.name), heldout)
+    mix = stage.mount(reservation.ranks, digest, plan.profile.name)
+    measured = measure(stage, mix, heldout)
     stage.registry.renew(reservation)
     return [
         Probe(character_id=reservation.character_id, position=place, prompt=messages[1:-1],

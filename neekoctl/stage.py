@@ -7,19 +7,20 @@ Torch is imported when a stage is set, not before: choosing a bank needs none.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recipes.sources import DEFAULT_BASE, fingerprint, folder_of, local_folder
 from registry.errors import BaseError, BaseMismatch, UsageError
+from registry.ranks import RankRange
 from registry.store import Registry
 from registry.tables import Bank, Character
 
 if TYPE_CHECKING:
     from recipes.bank import Bank as RunningBank
+    from recipes.bank import Mix
     from recipes.base_model import BaseModel
-    from recipes.block import Block
     from recipes.exchanges import PromptForm
 
 Say = Callable[[str], None]
@@ -34,20 +35,31 @@ class Stage:
     base: BaseModel
     bank: RunningBank
     form: PromptForm
+    lying: dict[RankRange, str] = field(default_factory=dict)  # the digests of what was mounted where
 
-    def block_of(self, character: Character) -> Block:
-        """The character's block, its bytes checked, on the base's device.
+    def mounted(self, character: Character, *, anew: bool = False) -> Mix:
+        """The character's block, resident at its range; read from the disk when it is not, or `anew`.
 
         Raises:
             BlockDamaged: the files are not what was stored.
         """
-        return self.stored(character.block or "", character.name)
+        at = RankRange(character.start, character.stop)
+        if anew:
+            self.bank.evict(at)
+        return self.mount(at, character.block or "", character.name)
 
-    def stored(self, digest: str, owner: str) -> Block:
+    def mount(self, at: RankRange, digest: str, owner: str) -> Mix:
         """The block of this digest, likewise; `owner` is named when it is damaged."""
         from recipes.block import load_block
 
-        return self.bank.on_device(load_block(self.registry.blocks.verified(digest, owner)))
+        if not (self.bank.is_mounted(at) and self.lying.get(at) == digest):
+            block = load_block(self.registry.blocks.verified(digest, owner))
+            for other in self.bank.mounted:
+                if other.start < at.stop and at.start < other.stop:
+                    self.bank.evict(other)  # its owner has moved out: live ranges never overlap
+            self.bank.mount(block, at)
+            self.lying[at] = digest
+        return {at: 1.0}
 
 
 def canonical(registry: Registry, base: str) -> str:

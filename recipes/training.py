@@ -10,7 +10,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from recipes.bank import Bank
-from recipes.block import Block, Pair
+from recipes.block import Block
 from recipes.exchanges import Row
 from recipes.likelihood import mean_nll, reply_logits, score
 from recipes.recipe import Recipe
@@ -102,11 +102,8 @@ class _Run:
                  seed: int, checkpoint: Path | None) -> None:  # fmt: skip
         self.bank, self.rows, self.heldout = bank, list(rows), heldout
         self.recipe, self.seed, self.checkpoint = recipe, seed, checkpoint
-        on_device = bank.on_device(block)
-        pairs = {path: Pair(*(factor.clone().requires_grad_() for factor in pair))
-                 for path, pair in on_device.pairs.items()}  # fmt: skip
-        self.block = replace(block, pairs=pairs)
-        self.leaves = [factor for pair in pairs.values() for factor in pair]
+        self.block = bank.pack(block).mapped(lambda leaf: leaf.detach().clone().requires_grad_())
+        self.leaves = self.block.leaves
         self.optimizer = torch.optim.AdamW(
             self.leaves, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
         )
@@ -198,11 +195,10 @@ class _Run:
 
     def result(self) -> Trained:
         best = self.best if self.heldout else [leaf.detach() for leaf in self.leaves]
-        factors = iter(best)
-        pairs = {path: Pair(next(factors), next(factors)) for path in self.block.pairs}
+        kept = {id(leaf): kept for leaf, kept in zip(self.leaves, best, strict=True)}
+        done = self.bank.unpack(self.block.mapped(lambda leaf: kept[id(leaf)]))
         after = self.state.best_nll if self.heldout else None
         state = self.state
-        done = replace(self.block, pairs=pairs)
         return Trained(done, state.nll_before, after, state.step, state.best_step, state.seconds, self.speed)
 
     # checkpoints: one safetensors file, renamed into place whole, its state in the metadata

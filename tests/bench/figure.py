@@ -38,6 +38,18 @@ def in_turn(ours: Callable[[], float], theirs: Callable[[], float], runs: int) -
     return statistics.median(pair[0] for pair in pairs), statistics.median(pair[1] for pair in pairs)
 
 
+def interleaved(runs: int, **sides: Callable[[], Any]) -> dict[str, float]:
+    """Median seconds of every side, all of them once a round so that a slow minute hits each; a first round warms up."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(runs + 1):
+        for name, run in sides.items():
+            started = time.perf_counter()
+            run()
+            if number:
+                seconds[name].append(time.perf_counter() - started)
+    return {name: statistics.median(times) for name, times in seconds.items()}
+
+
 def wall(command: Sequence[str], **options: Any) -> float:
     """Seconds a whole process takes."""
     started = time.perf_counter()
@@ -47,3 +59,12 @@ def wall(command: Sequence[str], **options: Any) -> float:
 
 def bench_layout() -> Layout:
     return Layout(BENCH_HOME)
+
+
+def embedded_base() -> Any:
+    """A copy of the default base of its own."""
+    from recipes.base_model import load_base
+    from recipes.sources import DEFAULT_BASE, fingerprint, local_folder
+
+    folder = local_folder(bench_layout(), DEFAULT_BASE)
+    return load_base(folder, name=DEFAULT_BASE, fingerprint=fingerprint(bench_layout(), folder))

@@ -8,14 +8,12 @@ from typing import Any
 
 from recipes.exchanges import PromptForm, Row, with_system
 from recipes.recipe import load_recipe
-from recipes.sources import fingerprint, local_folder
 from registry.heldout import split
 from registry.layout import Layout
 from registry.profile import load_profile
-from tests.bench.figure import BENCH_HOME, Figure, bench_layout, in_turn
+from tests.bench.figure import BENCH_HOME, Figure, embedded_base, in_turn
 
 CHARACTERS = Path(__file__).parents[2] / "recipes" / "characters"
-BASE = "smollm2-135m"
 RUNS = 3
 
 
@@ -29,18 +27,11 @@ def _rows(slug: str, form: PromptForm) -> list[Row]:
     return [form.row(with_system(f"You are {profile.name}.", talk.model_dump()["messages"])) for talk in talks]
 
 
-def _load() -> Any:
-    from recipes.base_model import load_base
-
-    folder = local_folder(bench_layout(), BASE)
-    return load_base(folder, name=BASE, fingerprint=fingerprint(bench_layout(), folder))
-
-
 def _speed() -> Figure:
     """One epoch over one character, real tokens a second; both sides see the same rows, rank and batch."""
     from recipes.bank import Bank
 
-    ours, theirs = _load(), _load()
+    ours, theirs = embedded_base(), embedded_base()
     rows = _rows("beethoven", PromptForm(ours.tokenizer))
     tokens = sum(len(row.tokens) for row in rows)
     recipe = load_recipe("quick", ["epochs=1"])

@@ -1,16 +1,21 @@
 """The bank: y = W x + s B A x, the same as PEFT's; the bare base comes through untouched, and rows mind themselves."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from torch.nn import functional
 
 from recipes.bank import Bank
 from recipes.base_model import BaseModel, find_projections, load_base
 from recipes.block import Block, Pair, load_block, save_block
-from registry.errors import BaseMismatch
+from registry.errors import BaseMismatch, RankError
+from registry.ranks import RankRange
 
 TOKENS = torch.tensor([[5, 17, 42, 99, 200, 13, 7, 64], [88, 3, 150, 21, 9, 31, 250, 11]])
 KINDS = ["llama", "gemma", "gpt2"]
@@ -158,13 +163,14 @@ def test_a_block_in_use_is_referenced_so_that_it_can_be_trained(fresh: Callable[
     assert all(parameter.grad is None for parameter in base.model.parameters())
 
 
-def test_a_block_is_put_on_the_device_unchanged(fresh: Callable[[str], BaseModel]) -> None:
-    base = fresh("llama")
-    block = random_block(base)
-    moved = Bank(base).on_device(block)
-    assert (moved.rank, moved.alpha) == (block.rank, block.alpha)
+@pytest.mark.parametrize("kind", KINDS)
+def test_packing_changes_no_bit(kind: str, fresh: Callable[[str], BaseModel]) -> None:
+    base = fresh(kind)
+    block, bank = random_block(base), Bank(base)
+    back = bank.unpack(bank.pack(block))
+    assert (back.rank, back.alpha, back.pairs.keys()) == (block.rank, block.alpha, block.pairs.keys())
     assert all(torch.equal(mine, its) for path in block.pairs
-               for mine, its in zip(moved.pairs[path], block.pairs[path], strict=True))  # fmt: skip
+               for mine, its in zip(back.pairs[path], block.pairs[path], strict=True))  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -179,4 +185,170 @@ def test_a_block_of_another_base_is_refused(
     base = fresh("llama")
     block = Block({path: Pair(torch.zeros(2, d_in), torch.zeros(d_out, 2))}, 2, 2.0)
     with pytest.raises(BaseMismatch, match="does not fit llama"):
-        Bank(base).on_device(block)
+        Bank(base).pack(block)
+
+
+# many characters at once
+
+AT = [RankRange(40, 44), RankRange(0, 2), RankRange(8, 15), RankRange(2, 8)]
+
+
+def population(base: BaseModel) -> dict[RankRange, Block]:
+    """Blocks of mixed ranks and alphas, each at its range."""
+    return {at: random_block(base, seed, rank=at.rank, alpha=2.0 * seed + 3) for seed, at in enumerate(AT)}
+
+
+def alone(base: BaseModel, block: Block, row: torch.Tensor) -> torch.Tensor:
+    """A row under weights into which the block was merged."""
+    merged = copy.deepcopy(base)
+    for path, (a, b) in block.pairs.items():
+        change = block.scale * (b @ a)
+        merged.model.get_submodule(path).weight += change.T if base.transposed else change
+    return logits(merged, row[None])[0]
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_row_of_a_mixed_batch_is_the_row_alone_in_peft(
+    kind: str, fresh: Callable[[str], BaseModel], tmp_path: Path
+) -> None:
+    from peft import PeftModel
+
+    base, bank = fresh(kind), Bank(fresh(kind))
+    blocks = population(base)
+    for at, block in blocks.items():
+        bank.mount(block, at)
+    order = [AT[2], AT[0], AT[2], None, AT[3], AT[1]]
+    rows = torch.cat([TOKENS] * 3)
+    with bank.serving([{at: 1.0} if at else {} for at in order]):
+        mixed = logits(bank.base, rows)
+    assert torch.equal(logits(bank.base), logits(base))
+    for place, at in enumerate(order):
+        plain = fresh(kind)
+        if at is None:
+            torch.testing.assert_close(mixed[place], logits(plain, rows[place][None])[0], atol=1e-4, rtol=0)
+            continue
+        save_block(blocks[at], tmp_path, base=kind, card={}, transposed=base.transposed)
+        adapted = PeftModel.from_pretrained(plain.model, str(tmp_path)).eval()
+        with torch.inference_mode():
+            theirs = adapted(input_ids=rows[place][None], use_cache=False).logits[0]
+        torch.testing.assert_close(mixed[place], theirs, atol=1e-4, rtol=0)
+
+
+class PagedBank(RuleBasedStateMachine):
+    """Whatever is mounted, evicted or pinned in whatever order: every row reads as it does alone."""
+
+    base: BaseModel
+    blocks: dict[RankRange, Block]
+    expected: dict[RankRange, torch.Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        wide = max(Bank(copy.deepcopy(self.base)).pack(block).nbytes for block in self.blocks.values())
+        self.bank = Bank(copy.deepcopy(self.base), most_bytes=2 * wide)  # two or three of the four fit
+        self.pinned: set[RankRange] = set()
+
+    @rule(at=st.sampled_from(AT))
+    def mount(self, at: RankRange) -> None:
+        held = sum(self.bank.pack(self.blocks[each]).nbytes for each in self.pinned | {at})
+        if held > self.bank.most_bytes:
+            with pytest.raises(RankError, match="unpin"):
+                self.bank.mount(self.blocks[at], at)
+        else:
+            self.bank.mount(self.blocks[at], at)
+
+    @rule(at=st.sampled_from(AT))
+    def evict(self, at: RankRange) -> None:
+        self.bank.evict(at)
+        self.pinned.discard(at)
+
+    @rule(at=st.sampled_from(AT), pinned=st.booleans())
+    def pin(self, at: RankRange, pinned: bool) -> None:
+        if not self.bank.is_mounted(at) or pinned == (at in self.pinned):
+            return
+        (self.bank.pin if pinned else self.bank.unpin)(at)
+        self.pinned ^= {at}
+
+    @rule(choice=st.lists(st.integers(0, 4), min_size=1, max_size=5))
+    def serve(self, choice: list[int]) -> None:
+        mounted: list[RankRange | None] = [*self.bank.mounted, None]
+        rows = [mounted[number % len(mounted)] for number in choice]
+        with self.bank.serving([{at: 1.0} if at else {} for at in rows]):
+            found = logits(self.bank.base, TOKENS[:1].expand(len(rows), -1))
+        for at, row in zip(rows, found, strict=True):
+            torch.testing.assert_close(row, self.expected[at or RankRange(0, 0)], atol=1e-4, rtol=0)
+
+    @invariant()
+    def pinned_ones_stay_and_the_memory_is_bounded(self) -> None:
+        assert self.pinned <= set(self.bank.mounted)
+        assert self.bank.nbytes <= self.bank.most_bytes or len(self.bank.mounted) == 1
+
+
+def test_a_row_reads_the_same_after_any_sequence_of_mounts_and_evictions(fresh: Callable[[str], BaseModel]) -> None:
+    base = fresh("llama")
+    PagedBank.base, PagedBank.blocks = base, population(base)
+    PagedBank.expected = {at: alone(base, block, TOKENS[0]) for at, block in PagedBank.blocks.items()}
+    PagedBank.expected[RankRange(0, 0)] = logits(base, TOKENS[:1])[0]
+    run_state_machine_as_test(PagedBank, settings=settings(max_examples=25, stateful_step_count=20, deadline=None))
+
+
+def test_a_blend_adds_the_blocks_by_their_weights(fresh: Callable[[str], BaseModel]) -> None:
+    base, merged = fresh("llama"), fresh("llama")
+    bank, blocks = Bank(base), population(base)
+    for at, block in blocks.items():
+        bank.mount(block, at)
+    mix = {AT[0]: 0.7, AT[2]: -0.4}
+    for at, weight in mix.items():
+        for path, (a, b) in blocks[at].pairs.items():
+            merged.model.get_submodule(path).weight += weight * blocks[at].scale * (b @ a)
+    with bank.serving([{AT[1]: 1.0}, mix]):
+        torch.testing.assert_close(logits(base)[1], logits(merged)[1], atol=1e-4, rtol=0)
+
+
+def test_the_longest_unused_leaves_first_and_who_is_in_use_stays(fresh: Callable[[str], BaseModel]) -> None:
+    base = fresh("llama")
+    at = [RankRange(4 * place, 4 * place + 4) for place in range(4)]
+    block = random_block(base)
+    bank = Bank(base)
+    bank.most_bytes = 3 * bank.pack(block).nbytes
+    for place in at[:3]:
+        bank.mount(block, place)
+    with bank.serving([{at[0]: 1.0}, {at[1]: 1.0}]):
+        bank.mount(block, at[3])
+    assert bank.mounted == [at[0], at[1], at[3]]
+    bank.mount(block, at[2])
+    assert bank.mounted == [at[1], at[3], at[2]]
+
+
+def test_mounting_touches_neither_the_base_nor_another_block(fresh: Callable[[str], BaseModel]) -> None:
+    base = fresh("llama")
+    bank, blocks = Bank(base), population(base)
+    bank.mount(blocks[AT[0]], AT[0])
+    before = {path: tensor.data_ptr() for path, tensor in base.model.named_parameters()}
+    with bank.serving([{AT[0]: 1.0}] * 2):
+        said = logits(base)
+    for at in AT[1:]:
+        bank.mount(blocks[at], at)
+    assert {path: tensor.data_ptr() for path, tensor in base.model.named_parameters()} == before
+    with bank.serving([{AT[0]: 1.0}] * 2):
+        assert torch.equal(logits(base), said)
+
+
+def test_a_range_that_is_not_the_blocks_or_not_free_is_refused(fresh: Callable[[str], BaseModel]) -> None:
+    base = fresh("llama")
+    bank, block = Bank(base), random_block(base)
+    with pytest.raises(RankError, match="rank 4 cannot lie at"):
+        bank.mount(block, RankRange(0, 8))
+    bank.mount(block, RankRange(0, 4))
+    with pytest.raises(RankError, match="overlaps"):
+        bank.mount(block, RankRange(3, 7))
+    with pytest.raises(KeyError), bank.serving([{RankRange(4, 8): 1.0}]):
+        pass
+
+
+def test_projections_that_read_one_x_share_its_product(fresh: Callable[[str], BaseModel]) -> None:
+    base = fresh("llama")
+    packed = Bank(base).pack(random_block(base))
+    shared = [[path.rpartition(".")[2] for path in packed.b if packed.cut[path][1] - packed.cut[path][0] == 4][:7]]
+    assert shared == [["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]]
+    assert [a.shape[0] for a in packed.a.values()] == [12, 4, 8, 4] * 2

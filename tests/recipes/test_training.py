@@ -390,7 +390,7 @@ def test_on_a_card_the_base_runs_in_bf16_and_the_block_trains(pico_llama: Path, 
 
     rows = talks(bank.base, "Dust, dust!")
     on_cpu = Bank(pico(pico_llama, CPU))
-    with bank.using(done.block), on_cpu.using(on_cpu.on_device(done.block)):
+    with bank.using(done.block), on_cpu.using(done.block):
         card = torch.tensor([each.nll for each in score(bank.base, rows)])
         cpu = torch.tensor([each.nll for each in score(on_cpu.base, rows)])
     torch.testing.assert_close(card, cpu, atol=0.05, rtol=0.05)  # bf16 keeps eight bits
