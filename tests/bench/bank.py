@@ -1,6 +1,5 @@
 """Decoding through the bank on the embedded base: mixed batches, one character, switching, paging; PEFT beside it."""
 
-import gc
 import statistics
 import tempfile
 import time
@@ -107,8 +106,6 @@ def _peft(name: str, blocks: list[Any]) -> Any:
         model.eval()
         names = [str(place) for place in range(ROWS)]
         yield lambda prompt: _generate(model, prompt, adapter_names=names)
-    del model, base
-    gc.collect()
 
 
 def _switching(bank: Any, mixes: list[Any]) -> list[Figure]:

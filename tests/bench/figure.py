@@ -39,7 +39,7 @@ def in_turn(ours: Callable[[], float], theirs: Callable[[], float], runs: int) -
 
 
 def interleaved(runs: int, **sides: Callable[[], Any]) -> dict[str, float]:
-    """Median seconds of every side, all of them once a round so that a slow minute hits each; a first round warms up."""
+    """Median seconds of every side, each once a round so that a slow minute hits all; a first round warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(runs + 1):
         for name, run in sides.items():
