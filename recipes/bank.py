@@ -3,26 +3,29 @@ Knows blocks, ranges and projections; nothing of characters, files, text or trai
 
     y = W x + B (w ⊙ (A x))        w: the row's weight times alpha / r inside its ranges, zero outside
 
-Paged: a block is mounted at its range, used, and evicted (the longest unused first) without touching the base or any
-other block. Nothing is gathered or copied for a batch: neighbouring rows that use one block are multiplied with that
-block's own tensors. So another character for a row costs one new entry in the plan, and a resident that nobody uses
-costs only its memory.
+Paged, as S-LoRA (arXiv 2311.03285) pages adapters: a block is mounted at its range, copied into physical ranks of one
+large A and B a projection, and evicted (the longest unused first) without touching the base or any other block. A step
+of decoding reads exactly the ranks its rows use, wherever they lie; nothing is gathered or copied for a batch, so
+another character for a row is another entry in the plan, and a resident that nobody uses costs only its memory.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from recipes.base_model import BaseModel
 from recipes.block import Block, Pair
-from registry.errors import BaseError, BaseMismatch, RankError
-from registry.ranks import RankRange
+from registry.errors import BaseError, BaseMismatch, RankError, UsageError
+from registry.ranks import RankRange, allocate
 
 Mix = Mapping[RankRange, float]  # the ranges a row uses, and how much of each; empty is the bare base
+Lows = tuple[torch.Tensor, ...]  # A x, one tensor a projection
 MOST_BYTES = 2 * 2**30  # of resident blocks: two hundred of rank 8 on a model of 135M parameters
 
 
@@ -31,8 +34,7 @@ class Packed:
     """A block as the bank multiplies it: the A of projections that read one x stacked, so that they share a product."""
 
     a: dict[int, torch.Tensor]  # group -> (n r, d_in)
-    b: dict[str, torch.Tensor]  # projection -> (d_out, r)
-    cut: dict[str, tuple[int, int]]  # projection -> its rows of the group's A
+    b: dict[str, torch.Tensor]  # projection -> (r, d_out)
     rank: int
     alpha: float
 
@@ -44,15 +46,11 @@ class Packed:
     def leaves(self) -> list[torch.Tensor]:
         return [*self.a.values(), *self.b.values()]
 
-    @property
-    def nbytes(self) -> int:
-        return sum(leaf.nbytes for leaf in self.leaves)
-
     def mapped(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Packed":
         """The same block with every tensor changed."""
         a = {group: change(leaf) for group, leaf in self.a.items()}
         b = {path: change(leaf) for path, leaf in self.b.items()}
-        return Packed(a, b, self.cut, self.rank, self.alpha)
+        return Packed(a, b, self.rank, self.alpha)
 
 
 @dataclass(frozen=True)
@@ -65,72 +63,112 @@ class Run:
     stop: int | None = None
 
 
+@dataclass(frozen=True)
+class Ranks:
+    """Which physical ranks each row of a step of decoding uses: N entries, row after row."""
+
+    at: torch.Tensor  # (N,) physical rank
+    row: torch.Tensor  # (N,) row of the batch
+    weight: torch.Tensor | None  # (N,) of a blend; None when every one is 1 (alpha / r lies in the pages of A)
+    offsets: torch.Tensor  # (B,) where the entries of each row begin
+    patterns: dict[int, tuple[torch.Tensor, torch.Tensor | None]]  # n -> (B, n R) places to multiply; their order
+
+
 @dataclass
 class Plan:
     """Which rows of the next forward pass use which blocks; one object that every projection looks at."""
 
     runs: list[Run] = field(default_factory=list)
     rows: int | None = None  # of the batch, where the runs name rows
+    ranks: Ranks | None = None  # the same for passes of one token a row
 
 
 class Group:
     """Projections that read the same x; the first to be called multiplies for all of them."""
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+    def __init__(self, number: int, width: int) -> None:
+        self.number, self.width = number, width  # n projections
+        self.pages: torch.Tensor | None = None  # (R n, d_in): the n rows of a block's ranks lie together
         self._x: torch.Tensor | None = None
-        self._lows: list[torch.Tensor | None] = []
+        self._seen: tuple[torch.Tensor, list[Lows]] | None = None
 
-    def lows(self, x: torch.Tensor, runs: list[Run], last: bool) -> list[torch.Tensor | None]:
-        """(tokens of the run, n r) for every run; forgotten after the `last` of the group has asked."""
-        if self._x is not x:
-            self._x, self._lows = x, [self._low(x, run) for run in runs]
-        found = self._lows
+    def seen(self, x: torch.Tensor, plan: Plan, last: bool) -> tuple[torch.Tensor, list[Lows]]:
+        """x as (tokens, d_in), and A x for every run, by projection; forgotten after the `last` of the group asked.
+
+        For single tokens there is one entry instead: (N,) a projection, what each rank of the plan gives.
+        """
+        if self._x is not x or self._seen is None:
+            if plan.rows is not None and plan.rows != x.shape[0]:
+                raise BaseError(f"A projection sees {x.shape[0]} rows of {plan.rows}: this base cannot mix characters.")
+            flat = x.flatten(0, -2)
+            width = flat.shape[0] // x.shape[0]
+            lows = (
+                [self._single(flat, plan.ranks)] if plan.ranks else [self._low(flat, run, width) for run in plan.runs]
+            )
+            self._x, self._seen = x, (flat, lows)
+        found = self._seen
         if last:
-            self._x, self._lows = None, []
+            self._x = self._seen = None
         return found
 
-    def _low(self, x: torch.Tensor, run: Run) -> torch.Tensor | None:
-        a = run.block.a.get(self.number)
-        rows = x if run.stop is None else x[run.start : run.stop]
-        return None if a is None else nn.functional.linear(rows.flatten(0, -2), a.to(x.dtype))
+    def _low(self, flat: torch.Tensor, run: Run, width: int) -> Lows:
+        """(tokens of the run, d_in) -> n times (tokens, r)."""
+        rows = flat if run.stop is None else flat[run.start * width : run.stop * width]
+        return nn.functional.linear(rows, run.block.a[self.number].to(flat.dtype)).split(run.block.rank, dim=1)
+
+    def _single(self, flat: torch.Tensor, ranks: Ranks) -> Lows:
+        """(B, d_in) -> n times (N,): only the dot products that the plan names."""
+        assert self.pages is not None
+        pattern, order = ranks.patterns[self.width]
+        if flat.device.type == "cpu":
+            low = torch.sparse.sampled_addmm(pattern, flat, self.pages.t(), beta=0.0, out=pattern).values()
+        else:
+            low = (self.pages[pattern.col_indices()] * flat[ranks.row.repeat_interleave(self.width)]).sum(-1)
+        if order is not None:
+            low = low.index_select(0, order)
+        low = low.view(self.width, -1)
+        return (low if ranks.weight is None else low * ranks.weight).unbind()
 
 
 class Projected(nn.Module):
     """A frozen linear map, and the low-rank terms that the plan asks for."""
 
-    def __init__(self, base: nn.Module, path: str, group: Group, last: bool, plan: Plan) -> None:
+    def __init__(self, base: nn.Module, path: str, group: Group, place: int, plan: Plan) -> None:
         super().__init__()
-        self.base, self.path, self.group, self.last, self.plan = base, path, group, last, plan
+        self.base, self.path, self.group, self.place, self.plan = base, path, group, place, plan
+        self.last = place == group.width - 1
+        self.pages: torch.Tensor | None = None  # (R, d_out)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # (..., d_in) -> (..., d_out)
-        y: torch.Tensor = self.base(x)
-        runs = self.plan.runs
-        if not runs:
-            return y
-        if self.plan.rows not in (None, x.shape[0]):
-            raise BaseError(f"{self.path} sees {x.shape[0]} rows of {self.plan.rows}: this base cannot mix characters.")
-        flat = y.flatten(0, -2)
-        for run, low in zip(runs, self.group.lows(x, runs, self.last), strict=True):
-            if low is not None and self.path in run.block.b:
-                flat = self._add(flat, low, run, flat.shape[0] // x.shape[0])
-        return flat.view(y.shape)
+        plan = self.plan
+        if not plan.runs:
+            return self.base(x)
+        flat, lows = self.group.seen(x, plan, self.last)
+        y: torch.Tensor = self.base(flat)  # (tokens, d_out)
+        if plan.ranks is not None:
+            self._add_single(y, lows[0][self.place], plan.ranks)
+        else:
+            self._add_runs(y, lows, flat.shape[0] // x.shape[0])
+        return y if x.dim() == 2 else y.view(x.shape[0], -1, y.shape[1])
 
-    def _add(self, flat: torch.Tensor, low: torch.Tensor, run: Run, width: int) -> torch.Tensor:
-        """y + s B (A x) on the rows of the run, each of `width` tokens."""
-        first, last = run.block.cut[self.path]
-        low, b = low[:, first:last], run.block.b[self.path].to(low.dtype).t()
-        if run.stop is None:
-            return torch.addmm(flat, low, b, alpha=run.scale)
-        flat[run.start * width : run.stop * width].addmm_(low, b, alpha=run.scale)
-        return flat
+    def _add_single(self, y: torch.Tensor, low: torch.Tensor, ranks: Ranks) -> None:
+        """(N,) to (B, d_out): each row's own ranks of B, weighted and summed."""
+        assert self.pages is not None
+        y.add_(torch.embedding_bag(self.pages, ranks.at, ranks.offsets, False, 0, False, low)[0])
+
+    def _add_runs(self, y: torch.Tensor, lows: list[Lows], width: int) -> None:
+        for run, low in zip(self.plan.runs, lows, strict=True):
+            b = run.block.b[self.path].to(y.dtype)
+            rows = y if run.stop is None else y[run.start * width : run.stop * width]
+            rows.addmm_(low[self.place], b, alpha=run.scale)
 
 
 @dataclass
 class Resident:
-    """A mounted block; it is not evicted while anybody has pinned it."""
+    """A mounted block, lying in physical ranks; it is not evicted while anybody has pinned it."""
 
     block: Packed
+    at: RankRange
     pins: int = 0
 
 
@@ -141,46 +179,57 @@ class Bank:
     """
 
     def __init__(self, base: BaseModel, most_bytes: int = MOST_BYTES) -> None:
-        self.base, self.most_bytes = base, most_bytes
+        self.base = base
+        self._device, self._dtype = base.device, base.dtype  # asked for at every plan; the model would search for them
         self._plan = Plan()
         self._residents: dict[RankRange, Resident] = {}  # the longest unused first
-        self._groups = _readers_of_one_x(base)
-        for number, paths in enumerate(self._groups):
-            group = Group(number)
-            for path in paths:
-                self._wrap(path, group, last=path == paths[-1])
+        self._made: tuple[tuple[list[Mix], bool], Plan] | None = None  # the last plan, while nobody moves
+        self._paths = _readers_of_one_x(base)
+        self._widths = {len(paths) for paths in self._paths}
+        self._groups = [Group(number, len(paths)) for number, paths in enumerate(self._paths)]
+        self._projected = {path: self._wrap(path, group, place)
+                           for group, paths in zip(self._groups, self._paths, strict=True)
+                           for place, path in enumerate(paths)}  # fmt: skip
+        self.capacity = max(1, most_bytes // self.rank_bytes)  # physical ranks
 
-    def _wrap(self, path: str, group: Group, *, last: bool) -> None:
+    def _wrap(self, path: str, group: Group, place: int) -> Projected:
         parent, _, leaf = path.rpartition(".")
         owner = self.base.model.get_submodule(parent)
-        setattr(owner, leaf, Projected(getattr(owner, leaf), path, group, last, self._plan))
+        wrapped = Projected(getattr(owner, leaf), path, group, place, self._plan)
+        setattr(owner, leaf, wrapped)
+        return wrapped
+
+    @property
+    def rank_bytes(self) -> int:
+        """What one resident rank takes."""
+        return sum(d_out + d_in for d_out, d_in in self.base.shapes.values()) * self._dtype.itemsize
 
     # from PEFT's pairs to what the bank multiplies, and back
 
     def pack(self, block: Block) -> Packed:
-        """The block's factors on the base's device, in tensors of their own.
+        """The block's factors on the base's device, in tensors of their own; zeros where it has none.
 
         Raises:
             BaseMismatch: the block has modules or shapes this base has not.
         """
+        shapes, device = self.base.shapes, self._device
         for path, pair in block.pairs.items():
             shape = (pair.b.shape[0], pair.a.shape[1])
-            if self.base.shapes.get(path) != shape:
+            if shapes.get(path) != shape:
                 raise BaseMismatch(f"The block does not fit {self.base.name}: {path} has shape {shape}.")
-        a, b, cut = {}, {}, {}
-        for number, paths in enumerate(self._groups):
-            present = [path for path in paths if path in block.pairs]
-            if present:
-                a[number] = torch.cat([block.pairs[path].a for path in present]).to(self.base.device)
-            for place, path in enumerate(present):
-                b[path] = block.pairs[path].b.clone().to(self.base.device)
-                cut[path] = (place * block.rank, (place + 1) * block.rank)
-        return Packed(a, b, cut, block.rank, block.alpha)
+        a: dict[int, torch.Tensor] = {}
+        b: dict[str, torch.Tensor] = {}
+        for group, paths in zip(self._groups, self._paths, strict=True):
+            pairs = [block.pairs.get(path) or _nothing(block.rank, *shapes[path]) for path in paths]
+            a[group.number] = torch.cat([pair.a for pair in pairs]).to(device)
+            b |= {path: pair.b.t().contiguous().to(device) for path, pair in zip(paths, pairs, strict=True)}
+        return Packed(a, b, block.rank, block.alpha)
 
     def unpack(self, packed: Packed) -> Block:
-        """The block as PEFT names it; shares the tensors."""
-        pairs = {path: Pair(packed.a[number][slice(*packed.cut[path])].detach(), packed.b[path].detach())
-                 for number, paths in enumerate(self._groups) for path in paths if path in packed.b}  # fmt: skip
+        """The block as PEFT names it."""
+        pairs = {path: Pair(a.detach(), packed.b[path].detach().t())
+                 for group, paths in zip(self._groups, self._paths, strict=True)
+                 for path, a in zip(paths, packed.a[group.number].split(packed.rank), strict=True)}  # fmt: skip
         return Block(pairs, packed.rank, packed.alpha)
 
     # the pages
@@ -190,17 +239,19 @@ class Bank:
         """The resident ranges, the longest unused first."""
         return list(self._residents)
 
+    def is_mounted(self, at: RankRange) -> bool:
+        return at in self._residents
+
     @property
     def nbytes(self) -> int:
         """What the residents take."""
-        return sum(each.block.nbytes for each in self._residents.values())
+        return sum(each.at.rank for each in self._residents.values()) * self.rank_bytes
 
     def mount(self, block: Block, at: RankRange, *, pin: bool = False) -> None:
         """Make a block resident at its range, in the base's dtype; what was unused longest makes room.
 
         Raises:
-            RankError: the range is not the block's rank wide, overlaps a resident one, or all that is resident is
-                pinned or in use.
+            RankError: the range is not the block's rank wide, overlaps a resident one, or too much is pinned or in use.
             BaseMismatch: the block does not fit the base.
         """
         if at.rank != block.rank:
@@ -208,26 +259,49 @@ class Bank:
         clash = [each for each in self._residents if each.start < at.stop and at.start < each.stop and each != at]
         if clash:
             raise RankError(f"[{at.start}, {at.stop}) overlaps the resident [{clash[0].start}, {clash[0].stop}).")
-        packed = self.pack(block).mapped(lambda leaf: leaf.to(self.base.dtype))
+        packed, self._made = self.pack(block), None
         before = self._residents.pop(at, None)
-        self._make_room(packed.nbytes)
-        self._residents[at] = Resident(packed, (before.pins if before else 0) + pin)
+        place = self._room_for(block.rank)
+        self._residents[at] = Resident(self._laid(packed, place), place, (before.pins if before else 0) + pin)
 
-    def _make_room(self, wanted: int) -> None:
+    def _room_for(self, rank: int) -> RankRange:
+        """Free physical ranks side by side, idle residents evicted one after the other until there are."""
         in_use = {id(run.block) for run in self._plan.runs}
         idle = [at for at, each in self._residents.items() if not each.pins and id(each.block) not in in_use]
-        for at in idle:
-            if self.nbytes + wanted <= self.most_bytes:
-                return
-            del self._residents[at]
-        if self.nbytes + wanted > self.most_bytes and self._residents:
-            raise RankError(
-                f"The bank holds {self.nbytes / 2**20:.0f} MiB of pinned blocks and has no room for another "
-                f"{wanted / 2**20:.0f}: unpin one."
-            )
+        while True:
+            try:
+                return allocate(rank, sorted(each.at for each in self._residents.values()), self.capacity)
+            except (RankError, UsageError):
+                if not idle:
+                    raise RankError(
+                        f"The bank holds {self.capacity} ranks at once and has no {rank} side by side that are neither "
+                        f"pinned nor in use: unpin a block, or give the bank more memory."
+                    ) from None
+                del self._residents[idle.pop(0)]
+
+    def _laid(self, packed: Packed, place: RankRange) -> Packed:
+        """The block copied into physical ranks, its scale multiplied into A; what comes back lies there."""
+        a, b = {}, {}
+        with torch.inference_mode():
+            for group, paths in zip(self._groups, self._paths, strict=True):
+                source, n = packed.a[group.number], group.width
+                if group.pages is None:
+                    group.pages = self._empty(n * self.capacity, source.shape[1])
+                a[group.number] = group.pages[n * place.start : n * place.stop].copy_(source * packed.scale)
+                for path in paths:
+                    wrapped = self._projected[path]
+                    if wrapped.pages is None:
+                        wrapped.pages = self._empty(self.capacity, packed.b[path].shape[1])
+                    b[path] = wrapped.pages[place.start : place.stop].copy_(packed.b[path])
+        return Packed(a, b, packed.rank, alpha=packed.rank)
+
+    def _empty(self, rows: int, width: int) -> torch.Tensor:
+        """Reserved, not filled: on a CPU memory is taken when it is first written to."""
+        return torch.empty(rows, width, dtype=self._dtype, device=self._device)
 
     def evict(self, at: RankRange) -> None:
         """Forget a resident; nothing happens when it is not there."""
+        self._made = None
         self._residents.pop(at, None)
 
     def pin(self, at: RankRange) -> None:
@@ -239,36 +313,39 @@ class Bank:
         if at in self._residents:
             self._residents[at].pins = max(0, self._residents[at].pins - 1)
 
-    def is_mounted(self, at: RankRange) -> bool:
-        return at in self._residents
-
     # use
 
     @contextmanager
     def using(self, block: Packed | Block | None) -> Iterator[None]:
         """Every row uses `block`, mounted or not (None: the bare base); what was in use comes back afterwards."""
         packed = self.pack(block) if isinstance(block, Block) else block
-        with self._planned([Run(packed, packed.scale)] if packed else [], None):
+        with self._planned(Plan([Run(packed, packed.scale)] if packed else [])):
             yield
 
     @contextmanager
-    def serving(self, rows: Sequence[Mix]) -> Iterator[None]:
-        """Row i of the batch uses the resident ranges of `rows[i]`, each with its weight.
+    def serving(self, rows: Sequence[Mix], *, single: bool = False) -> Iterator[None]:
+        """Row i of the batch uses the resident ranges of `rows[i]`, each with its weight; `single` promises passes of
+        one token a row.
 
         Raises:
             KeyError: a range is not resident.
         """
-        with self._planned(self._runs(rows), len(rows)):
+        if self._made is None or self._made[0] != (list(rows), single):  # most steps serve whom the last one served
+            runs = self._runs(rows)
+            ranks = self._ranks(rows) if single and len(runs) > 1 else None
+            self._made = (list(rows), single), Plan(runs, len(rows), ranks)
+        with self._planned(self._made[1]):
             yield
 
     @contextmanager
-    def _planned(self, runs: list[Run], rows: int | None) -> Iterator[None]:
-        before = self._plan.runs, self._plan.rows
-        self._plan.runs, self._plan.rows = runs, rows if runs else None
+    def _planned(self, plan: Plan) -> Iterator[None]:
+        shared = self._plan
+        before = shared.runs, shared.rows, shared.ranks
+        shared.runs, shared.rows, shared.ranks = plan.runs, plan.rows, plan.ranks
         try:
             yield
         finally:
-            self._plan.runs, self._plan.rows = before
+            shared.runs, shared.rows, shared.ranks = before
 
     def _runs(self, rows: Sequence[Mix]) -> list[Run]:
         """One run for every stretch of neighbouring rows that use a block with one weight."""
@@ -282,6 +359,41 @@ class Bank:
                 scale = resident.block.scale * weights[start]
                 runs.append(Run(resident.block, scale, start, None if whole else stop))
         return runs
+
+    def _ranks(self, rows: Sequence[Mix]) -> Ranks:
+        """In numpy: these are small arrays of places, and torch would take longer to be asked than to answer."""
+        uses = [(row, self._residents[at].at, weight) for row, mix in enumerate(rows) for at, weight in mix.items()]
+        widths = [at.rank for _, at, _ in uses]
+        owners = np.repeat([row for row, _, _ in uses], widths)
+        weights = {weight for _, _, weight in uses}
+        offsets = np.searchsorted(owners, np.arange(len(rows) + 1))
+        ranges = [at for _, at, _ in uses]
+        each = np.repeat(np.array([weight for _, _, weight in uses], dtype=np.float32), widths)
+        return Ranks(
+            at=self._moved(np.concatenate([np.arange(*at) for at in ranges])),
+            row=self._moved(owners),
+            weight=None if weights == {1.0} else self._moved(each).to(self._dtype),
+            offsets=self._moved(offsets[:-1]),
+            patterns={n: self._pattern(n, ranges, offsets) for n in self._widths},
+        )
+
+    def _pattern(self, n: int, ranges: list[RankRange], offsets: np.ndarray) -> tuple[Any, Any]:
+        """Where the (B, n R) product of x and a group's pages is wanted; the order of its values module by module."""
+        columns = self._moved(np.concatenate([np.arange(n * at.start, n * at.stop) for at in ranges]))
+        values = torch.zeros(len(columns), dtype=self._dtype, device=columns.device)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # torch announces that sparse tensors are in beta
+            size = (len(offsets) - 1, n * self.capacity)
+            pattern = torch.sparse_csr_tensor(self._moved(n * offsets), columns, values, size, check_invariants=False)
+        modules = np.concatenate([np.repeat(np.arange(n), at.rank) for at in ranges])
+        return pattern, self._moved(np.argsort(modules, kind="stable")) if n > 1 else None
+
+    def _moved(self, places: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(places).to(self._device)
+
+
+def _nothing(rank: int, d_out: int, d_in: int) -> Pair:
+    return Pair(torch.zeros(rank, d_in), torch.zeros(d_out, rank))
 
 
 def _stretches(weights: Sequence[float]) -> Iterator[tuple[int, int]]:

@@ -126,7 +126,7 @@ class Engine:
     def _write(self, rows: list[_Row], tokens: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor,
                cache: Any) -> list[tuple[int, int]]:  # fmt: skip
         """One pass over (B, T) tokens, and the token each row chooses."""
-        with self.bank.serving([row.request.mix for row in rows]):
+        with self.bank.serving([row.request.mix for row in rows], single=tokens.shape[1] == 1):
             logits = self.base.model(input_ids=tokens, attention_mask=mask, position_ids=positions,
                                      past_key_values=cache, use_cache=True, logits_to_keep=1).logits  # fmt: skip
         logits = logits[:, -1].float()  # (B, vocabulary)

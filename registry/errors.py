@@ -7,7 +7,8 @@
     ├── NameTaken                   a live character already answers to this name or alias
     ├── RankError                   the bank has no room for the range
     ├── BaseError                   the base model is missing, damaged or of the wrong kind
-    │   └── BaseMismatch            its fingerprint is not the bank's
+    │   ├── BaseMismatch            its fingerprint is not the bank's
+    │   └── EncoderMismatch         two vectors of different encoders cannot be compared
     ├── BlockDamaged                a block's files are missing or not the bytes that were stored
     ├── RegistryTooNew              written by a newer neekoctl
     ├── RegistryBusy                another process holds the registry for too long
@@ -77,6 +78,10 @@ class BaseError(NeekoError):
 
 class BaseMismatch(BaseError):
     """The base model on disk is not the one the bank's blocks were made for."""
+
+
+class EncoderMismatch(BaseError):
+    """Embeddings made by another encoder."""
 
 
 class BlockDamaged(NeekoError):

@@ -35,6 +35,11 @@ class Layout:
         return self.home / "models"
 
     @property
+    def gates(self) -> Path:
+        """Learned heads by version, and the index over prototypes."""
+        return self.home / "gates"
+
+    @property
     def checkpoints(self) -> Path:
         return self.home / "checkpoints"
 

@@ -69,7 +69,8 @@ class Registry:
         self._writer = schema.writing(self.engine)
 
     @contextmanager
-    def _reading(self) -> Iterator[Session]:
+    def reading(self) -> Iterator[Session]:
+        """A session to read in."""
         try:
             with Session(self.engine, expire_on_commit=False) as session:
                 yield session
@@ -79,7 +80,7 @@ class Registry:
             ) from error
 
     @contextmanager
-    def _writing(self) -> Iterator[Session]:
+    def writing(self) -> Iterator[Session]:
         """One BEGIN IMMEDIATE transaction, committed at the end or rolled back whole."""
         try:
             with Session(self._writer, expire_on_commit=False) as session, session.begin():
@@ -92,12 +93,12 @@ class Registry:
     # banks
 
     def banks(self) -> list[Bank]:
-        with self._reading() as session:
+        with self.reading() as session:
             return list(session.exec(select(Bank).order_by(col(Bank.id))))
 
     def bank(self, base: str, fingerprint: str, capacity: int = CAPACITY) -> Bank:
         """The bank over the base with this fingerprint, made on first use."""
-        with self._writing() as session:
+        with self.writing() as session:
             found = session.exec(select(Bank).where(Bank.fingerprint == fingerprint)).first()
             if found is None:
                 found = Bank(base=base, fingerprint=fingerprint, capacity=capacity)
@@ -106,14 +107,14 @@ class Registry:
 
     def relocate(self, bank: Bank, base: str) -> Bank:
         """Remember under which name or path the bank's base is found now."""
-        with self._writing() as session:
+        with self.writing() as session:
             row = session.exec(select(Bank).where(Bank.id == bank.id)).one()
             row.base = base
             return row
 
     def grow(self, bank: Bank, capacity: int) -> Bank:
         """Set a larger capacity; ranges stay where they are."""
-        with self._writing() as session:
+        with self.writing() as session:
             row = session.exec(select(Bank).where(Bank.id == bank.id)).one()
             if capacity <= row.capacity:
                 raise RankError(f"The bank already has {row.capacity} ranks: give a larger number.")
@@ -133,7 +134,7 @@ class Registry:
             RankError: no gap is wide enough.
         """
         lease = Lease.mine()
-        with self._writing() as session:
+        with self.writing() as session:
             reclaimed = _clear_dead(session)
             _refuse_taken(session, [name, *aliases])
             capacity = session.exec(select(Bank.capacity).where(Bank.id == bank.id)).one()
@@ -150,7 +151,7 @@ class Registry:
 
     def renew(self, reservation: Reservation) -> None:
         """Push the lease's expiry out; called while the work goes on. Raises LeaseLost."""
-        with self._writing() as session:
+        with self.writing() as session:
             _reserved(session, reservation).lease_expires = Lease.mine().expires
 
     def commit(self, reservation: Reservation, made: Onboarded) -> Character:
@@ -159,7 +160,7 @@ class Registry:
         Raises:
             LeaseLost: the reservation was cleared meanwhile.
         """
-        with self._writing() as session:
+        with self.writing() as session:
             row = _reserved(session, reservation)
             for column in ("block", "description", "recipe", "metrics", "environment", "data_digests",
                            "system_message", "seed", "reason", "role_embedding", "encoder"):  # fmt: skip
@@ -179,12 +180,12 @@ class Registry:
         Raises:
             LeaseLost: the reservation was cleared meanwhile.
         """
-        with self._writing() as session:
+        with self.writing() as session:
             _reserved(session, reservation).block = block
 
     def release(self, reservation: Reservation) -> None:
         """Give a reservation back: range and names are free again, and a block nobody else ever had is gone."""
-        with self._writing() as session:
+        with self.writing() as session:
             row = session.get(Character, reservation.character_id)
             block = row.block if row and row.status == "reserved" else None
             _drop_reservation(session, reservation.character_id)
@@ -194,12 +195,12 @@ class Registry:
 
     def clear_dead(self) -> list[str]:
         """Clear every reservation whose process is gone; returns the names."""
-        with self._writing() as session:
+        with self.writing() as session:
             return _clear_dead(session)
 
     def dead(self) -> list[Character]:
         """Reservations whose process is gone."""
-        with self._reading() as session:
+        with self.reading() as session:
             return _dead(session)
 
     # what people ask
@@ -213,7 +214,7 @@ class Registry:
             query = query.options(load_only(*(getattr(Character, name) for name in BRIEF)))
         if bank is not None:
             query = query.where(Character.bank_id == bank.id)
-        with self._reading() as session:
+        with self.reading() as session:
             return list(session.exec(query.order_by(col(Character.bank_id), col(Character.start))))
 
     def find(self, name: str) -> Character:
@@ -222,7 +223,7 @@ class Registry:
         Raises:
             UnknownCharacter: with the nearest names.
         """
-        with self._reading() as session:
+        with self.reading() as session:
             handle = session.get(Handle, fold(name))
             if handle is None:
                 raise UnknownCharacter(name, nearest(name, session.exec(select(Handle.text))))
@@ -238,23 +239,23 @@ class Registry:
     def handles(self) -> dict[int, list[str]]:
         """character id -> its name and aliases, the name first."""
         found: dict[int, list[str]] = {}
-        with self._reading() as session:
+        with self.reading() as session:
             for row in session.exec(select(Handle).order_by(col(Handle.is_name).desc(), text("rowid"))):
                 found.setdefault(row.character_id, []).append(row.text)
         return found
 
     def probes(self, character: Character) -> list[Probe]:
-        with self._reading() as session:
+        with self.reading() as session:
             return list(
                 session.exec(select(Probe).where(Probe.character_id == character.id).order_by(col(Probe.position)))
             )
 
     def parents(self, character: Character) -> list[Parent]:
-        with self._reading() as session:
+        with self.reading() as session:
             return list(session.exec(select(Parent).where(Parent.character_id == character.id)))
 
     def certificate(self, character: Character) -> Certificate | None:
-        with self._reading() as session:
+        with self.reading() as session:
             return session.exec(select(Certificate).where(Certificate.character_id == character.id)).first()
 
     def ranges(self, bank: Bank) -> tuple[list[Character], list[RankRange]]:
@@ -264,7 +265,7 @@ class Registry:
 
     def remove(self, character: Character) -> None:
         """Free the range and the names. The block and the history stay."""
-        with self._writing() as session:
+        with self.writing() as session:
             session.exec(delete(Handle).where(col(Handle.character_id) == character.id))
             session.exec(
                 update(Character).where(col(Character.id) == character.id).values(status="removed", removed_at=now())

@@ -76,6 +76,28 @@ class Probe(SQLModel, table=True):
     tokens: int
     reply: list[int] = Field(sa_column=Column(JSON, nullable=False))  # greedy token ids
     reply_text: str
+    routed: str | None = None  # whom the gate took it for: the likeliest character of that day
+
+
+class Prototype(SQLModel, table=True):
+    """Words that speak for a character, and where its encoder put them. Never changed by another's arrival."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    character_id: int = Field(foreign_key="character.id", index=True)
+    kind: str  # persona | fact | prompt
+    text: str
+    vector: bytes  # float32, little-endian, unit length, under the character's encoder
+
+
+class Gate(SQLModel, table=True):
+    """A version of what the gate has learned; one is active."""
+
+    version: int | None = Field(default=None, primary_key=True)
+    encoder: str  # provenance: name@fingerprint
+    settings: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    evidence: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))  # what it was fitted and judged on
+    active: bool
+    created_at: str = Field(default_factory=now)
 
 
 class Parent(SQLModel, table=True):

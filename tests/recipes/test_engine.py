@@ -188,8 +188,8 @@ def test_requests_join_and_leave_between_steps_and_each_reads_as_if_alone(bank: 
 
 def test_a_cancelled_request_leaves_and_lets_its_block_go(bank: Bank) -> None:
     at = RankRange(0, 2)
+    bank.capacity = 2
     bank.mount(block_for(bank, 0), at)
-    bank.most_bytes = bank.nbytes
     engine = Engine(bank)
     one, two = (engine.submit(Request(prompt, {at: 1.0}, [], NEW)) for prompt in PROMPTS[:2])
     engine.step()

@@ -1,0 +1,244 @@
+"""Who is named in a text, and how: called upon, spoken to, merely named, spoken about, or refused.
+Knows names and punctuation; nothing of vectors, models or who is likely to be meant.
+
+A name counts in any case and accent, by any alias, by a part of itself, and with a slip of the keyboard. What stands
+inside quotation marks or code is somebody else's words and names nobody, unless the name is all that is quoted.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cache
+from importlib import resources
+
+from registry.names import fold
+
+LONGEST_TEXT = 20_000  # characters looked at: whoever is meant is named at the beginning or at the end
+LONGEST_NAME = 8  # words
+REACH = 200  # characters around a name in which its manner shows
+SHORTEST_PART = 3  # letters of a part of a name that may stand for the whole
+SHORTEST_SLIP = 5  # letters of a word in which one wrong letter is forgiven; from 8 on, two
+
+WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+(?:['’-][^\W_]+)*")
+CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+QUOTED = re.compile(
+    r"```.*?```|`[^`]*`|\"[^\"]*\"|“[^”]*”|„[^“”]*[“”]|«[^»]*»|「[^」]*」|(?<!\w)'[^'\n]*'(?!\w)", re.DOTALL
+)
+SENTENCE_END = re.compile(r"[.!?。！？\n]")
+
+CALL = re.compile(
+    r"(?:\b(?:answer|answers|speak|speaks|reply|respond|act|talk|write|pose|explain|say|tell me|play|sing|pretend|go on"
+    r"|continue)\b[^.!?,;]*?\b(?:as|like)"
+    r"|^\W*as|[,;:—-]\s*as|\b(?:now|then|but|and|or|rather|only|no)\s+as"
+    r"|\b(?:talk|speak|chat|switch|change|hand over|over|back|listen)\s+(?:to|with)"
+    r"|\blet|\bbring(?:\s+(?:in|me|back))?|\bsummon|\bfetch|\bget\s+me|\bgive\s+me|\bput\s+on|\bask"
+    r"|\bi\s+(?:want|need)|\bi\s*(?:'d|would)\s+like(?:\s+to\s+hear)?|\byou\s+are(?:\s+now)?|\bbe|\bbecome"
+    r"|\bsprich\s+als|\bantworte\s+als|\bals|\bcomme|\ben\s+tant\s+que|\bcomo|扮演|作为|以|让|请|找|问|叫)"
+    r"(?:\s+(?:the|dear|old|great|my|our))*\s*$",
+    re.IGNORECASE,
+)
+CORRECTION = re.compile(r"(?:\bno|\bactually|\brather|\bi\s+mean(?:t)?|\bsorry|\bwait|\bbut|\binstead)[\s,:—-]*$", re.I)
+REFUSAL = re.compile(
+    r"(?:\bnot|\bno\s+longer|\binstead\s+of|\brather\s+than|\bstop\s+being|\banyone\s+but|\bexcept|\bnever|\bwithout"
+    r"|不要|别)(?:\s+(?:as|like|to|with|be|being|the))*\s*$",
+    re.IGNORECASE,
+)
+GREETING = re.compile(
+    r"^\W*(?:(?:hi|hey|hello|hallo|hola|bonjour|ciao|dear|o|oh|ah|and|so|well|good\s+(?:morning|day|evening)|greetings"
+    r"|please|tell\s+me|listen|now|thank\s+you|thanks|sorry|excuse\s+me|my\s+dear|my|great|你好)[\s,!]*)*$",
+    re.IGNORECASE,
+)
+ABOUT = re.compile(
+    r"\b(?:about|with|of|by|against|from|on|for|to|than|and|between|meet|met|know|knew|known|love|loved|hate|hated|kill"
+    r"|killed|remember|marry|married|like|liked|admire|see|saw|trust|fight|fought|for|toward|towards|was|is|were|are|did"
+    r"|does|do|when|if|that|over|before|after|called|named|unlike|regarding|concerning)"
+    r"(?:\s+(?:the|a|an|your|dear|old|great|young))*\s*$",
+    re.IGNORECASE,
+)
+YOU = re.compile(
+    r"\b(?:you|your|yours|yourself|du|dein\w*|sie|ihr\w*|tu|toi|votre|vous|usted|tus?)\b|[你您]", re.IGNORECASE
+)
+CALL_ON_SOMEBODY = re.compile(
+    r"\b(?:answer|speak|reply|respond|act|talk|pose|pretend\s+to\s+be|you\s+are(?:\s+now)?|let|switch\s+to|talk\s+to"
+    r"|speak\s+to|chat\s+with|ask)\b(?:[^.!?,;]*?\bas)?\s+(?P<name>(?:[A-Z][^\W_]+(?:\s+|$|(?=\W))){1,3})"
+)
+
+
+class Manner(IntEnum):
+    """How somebody is named; what stands higher decides before what stands lower."""
+
+    REFUSED = 0
+    TOPIC = 1
+    NAMED = 2
+    ADDRESSED = 3
+    CALLED = 4
+
+
+@dataclass(frozen=True)
+class Mention:
+    """A stretch of the text that may stand for any of `owners`."""
+
+    owners: frozenset[int]
+    text: str
+    start: int
+    manner: Manner
+
+
+@dataclass(frozen=True)
+class _Token:
+    key: str
+    start: int
+    end: int
+
+
+@cache
+def everyday_words() -> frozenset[str]:
+    """Words that are names only when they are written or placed as one."""
+    return frozenset((resources.files("recipes") / "gate_data" / "common.txt").read_text(encoding="utf-8").split())
+
+
+class Names:
+    """Everybody's names and aliases, ready to be found in a text."""
+
+    def __init__(self, handles: Mapping[int, list[str]]) -> None:
+        self._whole: dict[tuple[str, ...], set[int]] = {}
+        self._parts: dict[str, set[int]] = {}
+        self._slips: dict[tuple[str, int], list[str]] = {}  # (first letter, length) -> words of names
+        for owner, names in handles.items():
+            for name in names:
+                self._add(tuple(token.key for token in _tokens(name)), owner)
+        for part in self._parts.keys() | {key[0] for key in self._whole if len(key) == 1}:
+            self._slips.setdefault((part[0], len(part)), []).append(part)
+
+    def _add(self, key: tuple[str, ...], owner: int) -> None:
+        if not key:
+            return
+        self._whole.setdefault(key[:LONGEST_NAME], set()).add(owner)
+        for part in key if len(key) > 1 else ():
+            if len(part) >= SHORTEST_PART and part not in everyday_words():
+                self._parts.setdefault(part, set()).add(owner)
+
+    def mentions(self, text: str) -> list[Mention]:
+        """Whoever is named, in the order of the text."""
+        text = _both_ends(text)
+        open_text = self._without_quotes(text)
+        tokens = list(_tokens(open_text))
+        return list(self._found(open_text, tokens))
+
+    def stranger(self, text: str) -> str | None:
+        """The name called upon last, when nobody here answers to it."""
+        open_text = self._without_quotes(_both_ends(text))
+        calls = list(CALL_ON_SOMEBODY.finditer(open_text))
+        if not calls:
+            return None
+        found = calls[-1]["name"].strip()
+        known = [each for each in self.mentions(open_text) if each.start >= calls[-1].start("name")]
+        ordinary = all(token.key in everyday_words() for token in _tokens(found))
+        return None if known or ordinary else found
+
+    def _without_quotes(self, text: str) -> str:
+        """Blanks for what is quoted, so that places stay what they are; a quoted name alone stays readable."""
+
+        def blank(match: re.Match[str]) -> str:
+            inner = tuple(token.key for token in _tokens(match[0]))
+            if inner in self._whole:
+                return " " + match[0][1:-1] + " "
+            return " " * len(match[0])
+
+        return QUOTED.sub(blank, text)
+
+    def _found(self, text: str, tokens: list[_Token]) -> Iterator[Mention]:
+        place = 0
+        while place < len(tokens):
+            length, owners = self._at(text, tokens, place)
+            if owners:
+                first, last = tokens[place], tokens[place + length - 1]
+                end = last.start + len(last.key) if text[first.start : last.end].endswith(("'s", "’s")) else last.end
+                manner = _manner(text, first.start, last.end)
+                yield Mention(frozenset(owners), text[first.start : end], first.start, manner)
+            place += max(1, length)
+
+    def _at(self, text: str, tokens: list[_Token], place: int) -> tuple[int, set[int]]:
+        """(words, owners) of the longest name that begins here."""
+        for length in range(min(LONGEST_NAME, len(tokens) - place), 0, -1):
+            key = tuple(token.key for token in tokens[place : place + length])
+            if key in self._whole and (length > 1 or self._is_a_name(text, tokens[place])):
+                return length, self._whole[key]
+        token = tokens[place]
+        if not self._is_a_name(text, token):
+            return 1, set()
+        owners, length = self._of_word(token.key), 1
+        while owners and place + length < len(tokens):  # "Sherlok Holms": further words that fit the same owners
+            both = owners & self._of_word(tokens[place + length].key)
+            if not both:
+                break
+            owners, length = both, length + 1
+        return length, owners
+
+    def _of_word(self, word: str) -> set[int]:
+        owners = self._parts.get(word, set()) | self._whole.get((word,), set())
+        return owners or self._nearly(word)
+
+    def _nearly(self, word: str) -> set[int]:
+        """Owners of the names that one slip (two in long words) turns into `word`, its first letter excepted."""
+        if len(word) < SHORTEST_SLIP or word in everyday_words():
+            return set()
+        from rapidfuzz.distance import OSA
+        from rapidfuzz.process import extract
+
+        slips = 1 if len(word) < 8 else 2
+        near = [name for length in range(len(word) - slips, len(word) + slips + 1)
+                for name in self._slips.get((word[0], length), ())]  # fmt: skip
+        hits = extract(word, near, scorer=OSA.distance, score_cutoff=slips, limit=None)
+        best = min((hit[1] for hit in hits), default=0)
+        return {owner for name, distance, _ in hits if distance == best
+                for owner in self._parts.get(name, set()) | self._whole.get((name,), set())}  # fmt: skip
+
+    @staticmethod
+    def _is_a_name(text: str, token: _Token) -> bool:
+        """Whether a single word may be a name: no everyday one, or one that is written or placed as a name."""
+        if token.key not in everyday_words():
+            return True
+        capital = text[token.start].isupper() and bool(text[: token.start].strip(" \t\"'“(—-"))
+        inside = capital and SENTENCE_END.search(text[: token.start].rstrip()[-1:]) is None
+        return inside or bool(CALL.search(text[: token.start])) and text[token.start].isupper()
+
+
+def _tokens(text: str) -> Iterator[_Token]:
+    for match in WORD.finditer(text):
+        word = re.sub(r"['’]s$", "", match[0])
+        yield _Token(fold(word), match.start(), match.end())
+
+
+def _both_ends(text: str) -> str:
+    if len(text) <= LONGEST_TEXT:
+        return text
+    return text[: LONGEST_TEXT // 2] + "\n" + text[-LONGEST_TEXT // 2 :]
+
+
+def _manner(text: str, start: int, end: int) -> Manner:
+    before = SENTENCE_END.split(text[max(0, start - REACH) : start])[-1]
+    after = SENTENCE_END.split(text[end : end + REACH])[0]
+    possessive = text[:end].endswith(("'s", "’s")) or after.startswith(("的", "'s", "’s"))
+    if REFUSAL.search(before):
+        return Manner.REFUSED
+    if CORRECTION.search(before) and not possessive and before.strip(" ,;:—-").lower() != "no":
+        return Manner.CALLED
+    if CALL.search(before) and not possessive:
+        return Manner.CALLED
+    if _is_addressed(text, before, start, end):
+        return Manner.ADDRESSED
+    if possessive or ABOUT.search(before) and YOU.search(before + " " + after):
+        return Manner.TOPIC
+    return Manner.NAMED
+
+
+def _is_addressed(text: str, before: str, start: int, end: int) -> bool:
+    """Spoken to: first in the sentence with a comma or colon behind, or last with a comma before."""
+    behind = text[end:].lstrip(" \t)")
+    at_front = bool(GREETING.search(before)) and (
+        behind[:1] in (",", "!", "?", ":", "，", "！", "：", "—") or not behind
+    )
+    at_back = before.rstrip().endswith((",", "，")) and behind[:1] in ("", "?", "!", ".", ",", "？", "！", "。", "，")
+    return at_front or at_back
