@@ -15,7 +15,20 @@ import typer
 from typer.core import TyperGroup
 
 from neekoctl import __version__
-from neekoctl.commands import add_character, chat, check, doctor, listing, models, profile, ranks, remove, show
+from neekoctl.commands import (
+    add_character,
+    chat,
+    check,
+    doctor,
+    gate,
+    listing,
+    models,
+    profile,
+    ranks,
+    remove,
+    route,
+    show,
+)
 
 
 class Boundary(TyperGroup):
@@ -87,8 +100,10 @@ app.command("show")(show.show)
 app.command("remove")(remove.remove)
 app.command("ranks")(ranks.ranks)
 app.command("chat")(chat.chat)
+app.command("route")(route.route)
 app.command("check")(check.check)
 app.command("doctor")(doctor.doctor)
+app.add_typer(gate.app, name="gate")
 app.add_typer(profile.app, name="profile")
 app.add_typer(models.app, name="models")
 

@@ -14,16 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from neekoctl.routing import Texts, texts_of
 from neekoctl.stage import Stage, choose_bank, set_stage
 from recipes.recipe import DEFAULT_PRESET, Recipe, load_recipe
-from recipes.sources import DEFAULT_ENCODER, fingerprint, local_folder
 from registry.blocks import folder_digest
 from registry.errors import NeekoError, UsageError
 from registry.heldout import Split, split
 from registry.names import fold
 from registry.profile import Profile, load_profile
+from registry.roles import refuse_another_encoder
 from registry.store import Onboarded, Registry, Reservation
-from registry.tables import Bank, Character, Parent, Probe
+from registry.tables import Bank, Character, Parent, Probe, Prototype
 
 if TYPE_CHECKING:
     from neekoctl.certifying import Finding
@@ -51,12 +52,13 @@ class Request:
     profile: Path
     strategy: str = "expand"
     base: str | None = None
-    encoder: str = DEFAULT_ENCODER
+    encoder: str | None = None
     preset: str = DEFAULT_PRESET
     changes: tuple[str, ...] = ()
     rank: int | None = None
     seed: int = 0
     resume: bool = False
+    accept_gate: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,8 @@ def _make_and_commit(
 ) -> dict[str, Any]:
     from neekoctl.certifying import bear_witness, compare
 
-    role = _role_embedding(registry, plan, screen)  # before the training: a wrong encoder is told at once
+    texts = texts_of(registry, plan.request.encoder, screen.say)
+    words = _prototypes(registry, plan, texts, screen)  # before the training: a wrong encoder is told at once
     stage = set_stage(registry, plan.bank, say=screen.say)
     residents = registry.characters(status=("ready",), bank=plan.bank)
     screen.say(f"witnessing {len(residents)} residents before")
@@ -130,12 +133,15 @@ def _make_and_commit(
     made = _make(stage, plan, reservation, checkpoint, screen)
     digest = _store(stage, plan, made, reservation)
     probes = _measure_probes(stage, plan, digest, reservation, screen)
+    for probe, vector in zip(probes, texts.encode([probe.prompt[-1]["content"] for probe in probes]), strict=True):
+        probe.vector = vector.astype("<f4").tobytes()
     screen.say(f"witnessing {len(residents)} residents after")
     finding = compare(before, bear_witness(stage, residents))
     registry.renew(reservation)
-    row = registry.commit(reservation, _onboarded(stage, plan, made, digest, probes, finding, role))
+    row = registry.commit(reservation, _onboarded(stage, plan, made, digest, probes, finding, words, texts))
     checkpoint.unlink(missing_ok=True)
-    return _document(row, plan, made, finding, time.monotonic() - started)
+    gate = _refit_gate(registry, plan, texts, screen)
+    return {**_document(row, plan, made, finding, time.monotonic() - started), "gate": gate}
 
 
 def _make(stage: Stage, plan: Plan, reservation: Reservation, checkpoint: Path, screen: Screen) -> Made:
@@ -207,18 +213,35 @@ def _measure_probes(stage: Stage, plan: Plan, digest: str, reservation: Reservat
     ]  # fmt: skip
 
 
-def _role_embedding(registry: Registry, plan: Plan, screen: Screen) -> tuple[bytes, str]:
-    screen.say("embedding the persona")
-    from recipes.encoder import load_encoder
+def _prototypes(registry: Registry, plan: Plan, texts: Texts, screen: Screen) -> list[Prototype]:
+    """What will speak for the newcomer at the gate; the first is the role embedding."""
+    from neekoctl.gating import prototypes
 
-    name = plan.request.encoder
-    folder = local_folder(registry.layout, name, say=screen.say)
-    encoder = load_encoder(folder, name=name, fingerprint=fingerprint(registry.layout, folder))
-    return encoder.encode([plan.profile.persona])[0].astype("<f4").tobytes(), encoder.provenance
+    refuse_another_encoder(registry, texts.provenance)
+    screen.say("embedding the persona and what is known of it")
+    prompts = [turn.content for talk in plan.split.train for turn in talk.messages[::2]]
+    return prototypes(plan.profile, prompts, texts)
+
+
+def _refit_gate(registry: Registry, plan: Plan, texts: Texts, screen: Screen) -> dict[str, Any] | None:
+    """A new version of the gate. The character has moved in by now, so a failure here is told and undoes nothing."""
+    from neekoctl.gating import refit
+
+    try:
+        found = refit(registry, texts, newcomer=plan.profile.name, accept=plan.request.accept_gate)
+    except NeekoError as error:
+        screen.say(f"the gate stays as it was ({error}): run `neekoctl gate rebuild`")
+        return None
+    if found["kept"]:
+        screen.say(
+            f"the gate keeps its version {found['version']}: under a new one {found['accuracy_now']:.0%} of the "
+            f"residents' probes would be found and no longer {found['accuracy_before']:.0%}; --accept-gate takes it"
+        )
+    return found
 
 
 def _onboarded(stage: Stage, plan: Plan, made: Made, digest: str, probes: list[Probe], finding: Finding,
-               role: tuple[bytes, str]) -> Onboarded:  # fmt: skip
+               words: list[Prototype], texts: Texts) -> Onboarded:  # fmt: skip
     from neekoctl.measuring import environment
 
     measured = ("nll_before", "nll_after", "seconds", "tokens_per_second", "steps", "best_step")
@@ -232,9 +255,10 @@ def _onboarded(stage: Stage, plan: Plan, made: Made, digest: str, probes: list[P
         system_message=plan.system_message,
         seed=plan.request.seed,
         reason=made.reason,
-        role_embedding=role[0],
-        encoder=role[1],
+        role_embedding=words[0].vector,
+        encoder=texts.provenance,
         probes=probes,
+        prototypes=words,
         parents=[Parent(character_id=0, **vars(parent)) for parent in made.parents],
         others=finding.others,
         identical=finding.identical,

@@ -239,3 +239,20 @@ def validated(document: dict[str, Any]) -> None:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" + "s" * (number != 1)
+
+
+def routed(document: dict[str, Any]) -> None:
+    """The gate's decision, and who else was near."""
+    who = document["character"] or {"ambiguous": "one of several", "unknown": "nobody here"}[document["decision"]]
+    out().print(f"[bold]{escape(who)}[/] ({document['decision']}: {escape(document['reason'])})")
+    for row in document["candidates"]:
+        bar = "█" * round(20 * row["probability"])
+        out().print(f"  {row['probability']:4.0%} {bar:20} {escape(row['character'])}")
+
+
+def gate_version(document: dict[str, Any]) -> None:
+    """What a rebuilding of the gate came to."""
+    now, before = document["accuracy_now"], document["accuracy_before"]
+    found = "" if now is None else f"; the owners of {now:.0%} of {document['questions']} probes are found"
+    was = "" if before is None else f" ({before:.0%} before)"
+    out().print(f"Gate {document['version']} is in use{found}{was}.")

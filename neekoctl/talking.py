@@ -8,14 +8,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from neekoctl import render
-from neekoctl.conversation import Conversation
+from neekoctl.conversation import Conversation, Reply
+from neekoctl.hosting import Host
+from neekoctl.routing import Router, texts_of
 from neekoctl.stage import bank_of, choose_bank, set_stage
 from recipes.engine import Sampling
 from registry.errors import NeekoError, UsageError
 from registry.store import Registry
+from registry.tables import Character
 
 HELP = """\
-/as NAME   let somebody else answer (nothing after /as: the base model)
+/as NAME   let NAME answer from now on, whatever is said (nothing after /as: the base model)
 /who       who answers, and who else is here
 /reset     forget what was said
 /help      this
@@ -34,6 +37,8 @@ class TalkOptions:
     seed: int | None
     base: str | None
     json: bool
+    encoder: str | None = None
+    signal: str = "all"
 
     @property
     def sampling(self) -> Sampling:
@@ -51,108 +56,158 @@ def talk(registry: Registry, options: TalkOptions) -> None:
         raise UsageError("--json goes with --once: one question, one document.")
     if options.once is not None and not options.once.strip():
         raise UsageError("--once needs something to say.")
-    conversation = _begin(registry, options)
+    talk = _Talk(registry, options)
     if options.once is not None:
-        _answer_once(conversation, options)
+        talk.once(options.once)
     elif sys.stdin.isatty():
-        _repl(registry, conversation, options)
+        talk.repl()
     else:
-        for line in _lines():
-            _answer(conversation, line, options)
+        for line in filter(None, map(str.strip, sys.stdin)):
+            talk.answer(line)
 
 
-def _begin(registry: Registry, options: TalkOptions) -> Conversation:
-    row = registry.ready(options.speaker) if options.speaker else None
-    bank = bank_of(registry, row) if row else choose_bank(registry, options.base, say=render.say)
-    if row is None:
-        render.say("nobody is named, so the base model answers; --as NAME lets a character speak")
-    stage = set_stage(registry, bank, say=render.say)
-    return Conversation(stage, row, options.persona)
+class _Talk:
+    """One chat: with somebody who was named, or with whomever the gate says is meant."""
 
+    def __init__(self, registry: Registry, options: TalkOptions) -> None:
+        self.registry, self.options = registry, options
+        self.host: Host | None = None
+        self.conversation: Conversation | None = None
+        if options.speaker is not None:
+            self.conversation = self._with(registry.ready(options.speaker))
+        elif registry.characters(status=("ready",), brief=True):
+            texts = texts_of(registry, options.encoder, render.say)
+            router = Router(registry, texts, options.signal)
+            self.host = Host(registry, router, options.base, render.say, options.persona)
+        else:
+            render.say("nobody lives here yet, so the base model answers")
+            self.conversation = self._with(None)
 
-def _answer_once(conversation: Conversation, options: TalkOptions) -> None:
-    assert options.once is not None
-    if not options.json:
-        _answer(conversation, options.once, options)
-        return
-    for _ in conversation.say(options.once, max_new_tokens=options.max_new_tokens, sampling=options.sampling):
-        pass
-    last = conversation.last
-    render.document({
-        "character": conversation.speaker.name if conversation.speaker else None,
-        "reply": last.text.strip(),
-        "new_tokens": last.new_tokens,
-        "seconds": round(last.seconds, 3),
-    })  # fmt: skip
+    def _with(self, row: Character | None) -> Conversation:
+        bank = bank_of(self.registry, row) if row else choose_bank(self.registry, self.options.base, say=render.say)
+        return Conversation(set_stage(self.registry, bank, say=render.say), row, self.options.persona)
 
+    def _turn(self, text: str) -> tuple[Conversation | None, str]:
+        """Who answers what; says so when the gate chose."""
+        if self.host is None:
+            return self.conversation, text
+        before = self.host.speaker
+        conversation, text = self.host.turn(text)
+        decision = self.host.decision
+        assert decision is not None
+        speaker = conversation.speaker if conversation else None
+        if conversation is not None and speaker is None:
+            render.say(f"the base model answers: {decision.reason}")
+        elif speaker is not None and (before is None or before.id != speaker.id):
+            render.say(f"{speaker.name} answers: {decision.reason}")
+        return conversation, text
 
-def _answer(conversation: Conversation, text: str, options: TalkOptions) -> None:
-    for piece in conversation.say(text, max_new_tokens=options.max_new_tokens, sampling=options.sampling):
-        sys.stdout.write(piece)
+    def answer(self, text: str) -> None:
+        """Print the reply as it comes."""
+        conversation, text = self._turn(text)
+        pieces = self._pieces(conversation, text) if conversation else iter([self._question()])
+        for piece in pieces:
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+        sys.stdout.write("\n")
         sys.stdout.flush()
-    sys.stdout.write("\n")
-    sys.stdout.flush()
 
+    def _pieces(self, conversation: Conversation, text: str) -> Iterator[str]:
+        return conversation.say(text, max_new_tokens=self.options.max_new_tokens, sampling=self.options.sampling)
 
-def _repl(registry: Registry, conversation: Conversation, options: TalkOptions) -> None:
-    import readline  # noqa: F401  gives input() its history and editing
+    def _question(self) -> str:
+        assert self.host is not None
+        return self.host.question()
 
-    render.say("/help lists the commands, /quit leaves")
-    while True:
-        name = conversation.speaker.name if conversation.speaker else "base model"
+    def once(self, text: str) -> None:
+        """One question; under --json one document."""
+        if not self.options.json:
+            self.answer(text)
+            return
+        conversation, text = self._turn(text)
+        if conversation is not None:
+            for _ in self._pieces(conversation, text):
+                pass
+        last = conversation.last if conversation else Reply(self._question())
+        speaker = conversation.speaker if conversation else None
+        decision = self.host.decision if self.host else None
+        render.document({
+            "character": speaker.name if speaker else None,
+            "reply": last.text.strip(),
+            "new_tokens": last.new_tokens,
+            "seconds": round(last.seconds, 3),
+            **({"decision": decision.outcome, "reason": decision.reason} if decision else {}),
+        })  # fmt: skip
+
+    # at a terminal
+
+    def repl(self) -> None:
+        import readline  # noqa: F401  gives input() its history and editing
+
+        render.say("/help lists the commands, /quit leaves")
+        while True:
+            try:
+                line = input(f"you to {self._speaking()}> ").strip()
+            except EOFError:
+                return
+            except KeyboardInterrupt:
+                render.say("/quit leaves")
+                continue
+            if line == "/quit":
+                return
+            if line.startswith("/"):
+                self.command(line)
+            elif line:
+                self._answer_interruptibly(line)
+
+    def _speaking(self) -> str:
+        """Who would answer as things stand."""
+        if self.host is not None:
+            return self.host.speaker.name if self.host.speaker else "whomever you mean"
+        speaker = self.conversation.speaker if self.conversation else None
+        return speaker.name if speaker else "the base model"
+
+    def _answer_interruptibly(self, line: str) -> None:
+        """Ctrl-C ends the reply, not the chat."""
         try:
-            line = input(f"you to {name}> ").strip()
-        except EOFError:
-            return
+            self.answer(line)
         except KeyboardInterrupt:
-            render.say("/quit leaves")
-            continue
-        if line == "/quit":
-            return
-        if line.startswith("/"):
-            conversation = _command(registry, conversation, line)
-        elif line:
-            _answer_interruptibly(conversation, line, options)
+            render.say("interrupted; that turn is forgotten")
+        except NeekoError as error:
+            render.error(str(error))
 
+    def command(self, line: str) -> None:
+        """A line that begins with a slash."""
+        command, _, rest = line.partition(" ")
+        try:
+            match command:
+                case "/as":
+                    self._hand_over(rest.strip())
+                case "/who":
+                    names = [row.name for row in self.registry.characters(status=("ready",), brief=True)]
+                    render.say(f"{self._speaking()} answers; here are {', '.join(names) or 'nobody'}")
+                case "/reset":
+                    self._reset()
+                case "/help":
+                    render.err().print(HELP, markup=False)
+                case _:
+                    render.say(f"there is no command {command}; /help lists them")
+        except NeekoError as error:
+            render.error(str(error))
 
-def _answer_interruptibly(conversation: Conversation, line: str, options: TalkOptions) -> None:
-    """Ctrl-C ends the reply, not the chat."""
-    try:
-        _answer(conversation, line, options)
-    except KeyboardInterrupt:
-        render.say("interrupted; that turn is forgotten")
+    def _reset(self) -> None:
+        if self.host is not None:
+            self.host.reset()
+        if self.conversation is not None:
+            self.conversation.history.clear()
+        render.say("forgotten")
 
-
-def _command(registry: Registry, conversation: Conversation, line: str) -> Conversation:
-    command, _, rest = line.partition(" ")
-    try:
-        match command:
-            case "/as":
-                return _hand_over(registry, conversation, rest.strip())
-            case "/who":
-                names = [row.name for row in registry.characters(status=("ready",))]
-                speaker = conversation.speaker.name if conversation.speaker else "the base model"
-                render.say(f"{speaker} answers; here are {', '.join(names) or 'nobody'}")
-            case "/reset":
-                conversation.history.clear()
-                render.say("forgotten")
-            case "/help":
-                render.err().print(HELP, markup=False)
-            case _:
-                render.say(f"there is no command {command}; /help lists them")
-    except NeekoError as error:
-        render.error(str(error))
-    return conversation
-
-
-def _hand_over(registry: Registry, conversation: Conversation, name: str) -> Conversation:
-    row = registry.ready(name) if name else None
-    if row and row.bank_id != conversation.stage.row.id:
-        raise UsageError(f"{row.name} lives over another base: leave and `neekoctl chat --as {row.name!r}`.")
-    return Conversation(conversation.stage, row, conversation.with_persona)
-
-
-def _lines() -> Iterator[str]:
-    for line in sys.stdin:
-        if line.strip():
-            yield line.strip()
+    def _hand_over(self, name: str) -> None:
+        """From now on somebody who is named answers, or the base model; the gate is asked no more."""
+        row = self.registry.ready(name) if name else None
+        standing = self.conversation.stage if self.conversation else self.host.stage if self.host else None
+        if standing is None or row is not None and row.bank_id != standing.row.id:
+            self.conversation = self._with(row)
+        else:
+            self.conversation = Conversation(standing, row, self.options.persona)
+        self.host = None

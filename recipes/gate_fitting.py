@@ -4,14 +4,13 @@ Every known prompt is scored as if it were new, its own row left out, so nothing
 the stored probes stay untouched for comparing one version of the gate with the next.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
 
-from recipes.gate import NEAREST, PROMPT, Settings, nearest_mean
+from recipes.gate import NEAREST, PROMPT, Scorer, Settings, log_softmax
 from registry.roles import Roles
 
 MOST_CHARACTERS = 64  # drawn at random when there are more: two numbers need no more
@@ -21,25 +20,28 @@ LEAST_SURE, MOST_SURE = 0.34, 0.97
 HEAD_STEPS, HEAD_RATE, HEAD_DECAY, HEAD_BATCH, TEMPERATURE = 100, 3e-3, 1e-2, 256, 0.1
 
 
-def fit(roles: Roles, nobody: np.ndarray, seed: int = 0) -> tuple[Settings, dict[str, Any]]:
-    """Settings for these characters, and what they were judged on.
+def fit(scorer: Scorer, seed: int = 0) -> tuple[Settings, dict[str, Any]]:
+    """Settings for these characters under one signal, and what they were judged on.
 
-    `nobody` (n, d) are requests that are nobody's. With fewer than two characters the defaults stand.
+    With fewer than two characters the defaults stand.
     """
-    owners = _drawn(roles, seed)
+    owners = _drawn(scorer.roles, seed)
     if len(owners) < 2:
         return Settings(), {"prompts": 0}
-    scores, labels = _examples(roles, owners, nobody, seed)  # (n, characters + 1), (n,)
+    scores, labels = _examples(scorer, owners, seed)  # (n, characters + 1), (n,)
     weights = _balanced(labels, len(owners))
 
+    def logits(sharpness: float, nobody: float) -> np.ndarray:
+        return sharpness * (scores + np.eye(len(owners) + 1)[-1] * nobody)
+
     def loss(point: np.ndarray) -> float:
-        logits = np.exp(point[0]) * (scores + np.eye(len(owners) + 1)[-1] * point[1])
-        return float(-(weights * _log_softmax(logits)[np.arange(len(labels)), labels]).sum())
+        shares = log_softmax(logits(float(np.exp(point[0])), float(point[1])))
+        return float(-(weights * shares[np.arange(len(labels)), labels]).sum())
 
     best = minimize(loss, x0=np.array([np.log(20.0), 0.0]), method="Nelder-Mead")
     settings = Settings(sharpness=float(np.exp(best.x[0])), nobody=float(best.x[1]))
-    logits = settings.sharpness * (scores + np.eye(len(owners) + 1)[-1] * settings.nobody)
-    return _thresholds(settings, np.exp(_log_softmax(logits)), labels, len(owners))
+    chances = np.exp(log_softmax(logits(settings.sharpness, settings.nobody)))
+    return _thresholds(settings, chances, labels, len(owners))
 
 
 def _drawn(roles: Roles, seed: int) -> list[int]:
@@ -50,25 +52,20 @@ def _drawn(roles: Roles, seed: int) -> list[int]:
     return able
 
 
-def _examples(roles: Roles, owners: list[int], nobody: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _examples(scorer: Scorer, owners: list[int], seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Prompts and nobody's requests, each scored against everybody without itself; the label is a column."""
-    parts = [roles.vectors[roles.rows(owner)][roles.kinds[roles.rows(owner)] == PROMPT] for owner in owners]
-    parts.append(nobody)
+    roles = scorer.roles
+    asked = [roles.vectors[roles.rows(owner)][roles.kinds[roles.rows(owner)] == PROMPT] for owner in owners]
+    asked.append(scorer.nobody)
+    rows = [*(scorer.prototypes(owner) for owner in owners), scorer.nobody]
     scores, labels = [], []
-    each = max(NEAREST, MOST_PROMPTS // len(parts))
-    for label, part in enumerate(parts):
-        chosen = np.random.default_rng([seed, label]).permutation(len(part))[:each]
-        columns = [nearest_mean(part[chosen] @ other.T) for other in parts]
-        columns[label] = nearest_mean(_without_itself(part[chosen] @ part.T, chosen))
+    for label, part in enumerate(asked):
+        chosen = np.random.default_rng([seed, label]).permutation(len(part))[: max(NEAREST, MOST_PROMPTS // len(asked))]
+        columns = [scorer.score(part[chosen], other, chosen if place == label else None)
+                   for place, other in enumerate(rows)]  # fmt: skip
         scores.append(np.stack(columns, axis=1))
         labels += [label] * len(chosen)
     return np.concatenate(scores), np.array(labels)
-
-
-def _without_itself(cosines: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    alone = cosines.copy()
-    alone[np.arange(len(chosen)), chosen] = -1.0
-    return alone
 
 
 def _balanced(labels: np.ndarray, nobody: int) -> np.ndarray:
@@ -99,12 +96,6 @@ def _thresholds(
         "right_when_decided": float(right[decided].mean()) if decided.any() else None,
         "nobodys_called_unknown": float((chances[~prompts, -1] >= settings.lost).mean()),
     }
-
-
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = logits - logits.max(1, keepdims=True)
-    total: np.ndarray = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
-    return total
 
 
 def train_head(roles: Roles, seed: int = 0, steps: int = HEAD_STEPS) -> np.ndarray:
@@ -138,11 +129,3 @@ def _contrastive(vectors: Any, owners: Any) -> Any:
     shares = logits.log_softmax(1).masked_fill(~same, 0.0)
     anchors = same.any(1)
     return -(shares.sum(1) / same.sum(1).clamp(min=1))[anchors].mean()
-
-
-def coverage(chances: Sequence[float], right: Sequence[bool]) -> list[tuple[float, float]]:
-    """(share decided, accuracy on it) for every threshold from the surest decision on."""
-    order = np.argsort(-np.asarray(chances), kind="stable")
-    hits = np.asarray(right, dtype=float)[order].cumsum()
-    counts = np.arange(1, len(order) + 1)
-    return [(float(count / len(order)), float(hit / count)) for count, hit in zip(counts, hits, strict=True)]

@@ -8,7 +8,6 @@ database and against its own digest each time, and built anew when either differ
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +24,6 @@ INDEX = "roles.faiss"
 KINDS = ("prompt", "persona", "fact")
 
 
-@dataclass(frozen=True)
-class Words:
-    """A prototype before it is stored."""
-
-    kind: str
-    text: str
-    vector: bytes
-
-
 class Roles:
     """Vectors of unit length by owner; rows of one owner lie together."""
 
@@ -46,6 +36,9 @@ class Roles:
     def everybody(self) -> list[int]:
         """Character ids."""
         return list(self._spans)
+
+    def __contains__(self, owner: int) -> bool:
+        return owner in self._spans
 
     def rows(self, owner: int) -> slice:
         """Where the rows of an owner lie."""
@@ -79,16 +72,8 @@ def load_roles(registry: Registry, encoder: str) -> Roles:
     Raises:
         EncoderMismatch: some were made by another encoder.
     """
+    refuse_another_encoder(registry, encoder)
     with registry.reading() as session:
-        strangers = session.connection().execute(
-            text("SELECT name, encoder FROM character WHERE status = 'ready' AND encoder IS NOT :ours"),
-            {"ours": encoder},
-        )
-        if other := strangers.first():
-            raise EncoderMismatch(
-                f"{other[0]} was embedded by {_short(other[1])} and this is {_short(encoder)}: `neekoctl gate rebuild` "
-                f"embeds everybody anew."
-            )
         cursor = session.connection().connection.cursor()
         found = cursor.execute(
             "SELECT character_id, kind, vector FROM prototype JOIN character ON character.id = character_id "
@@ -98,6 +83,18 @@ def load_roles(registry: Registry, encoder: str) -> Roles:
     owners = np.array([row[0] for row in found], dtype=np.int64)
     kinds = np.array([KINDS.index(row[1]) for row in found], dtype=np.int8)
     return Roles(owners, kinds, vectors, registry.layout.gates / INDEX)
+
+
+def refuse_another_encoder(registry: Registry, encoder: str) -> None:
+    """Raises EncoderMismatch when a ready character was embedded by another encoder."""
+    query = "SELECT name, encoder FROM character WHERE status = 'ready' AND encoder IS NOT :ours LIMIT 1"
+    with registry.reading() as session:
+        other = session.connection().execute(text(query), {"ours": encoder}).first()
+    if other:
+        raise EncoderMismatch(
+            f"{other[0]} was embedded by {_short(other[1])} and this is {_short(encoder)}: use the same encoder, or "
+            f"`neekoctl gate rebuild` embeds everybody anew."
+        )
 
 
 def _short(provenance: str | None) -> str:

@@ -19,7 +19,7 @@ from registry.layout import Layout
 from registry.leases import Lease
 from registry.names import fold, nearest
 from registry.ranks import RankRange, allocate, gaps
-from registry.tables import Bank, Certificate, Character, Handle, Parent, Probe, now
+from registry.tables import Bank, Certificate, Character, Handle, Parent, Probe, Prototype, now
 
 CAPACITY = 16384  # ranks of a new bank: two thousand characters of rank 8; `neekoctl ranks --grow` makes it larger
 LIVE = ("reserved", "ready")
@@ -54,6 +54,7 @@ class Onboarded:
     encoder: str | None
     probes: list[Probe] = field(default_factory=list)
     parents: list[Parent] = field(default_factory=list)
+    prototypes: list[Prototype] = field(default_factory=list)
     others: int = 0
     identical: int = 0
     evidence: dict[str, Any] = field(default_factory=dict)
@@ -167,7 +168,7 @@ class Registry:
                 setattr(row, column, getattr(made, column))
             row.status, row.created_at = "ready", now()
             row.lease_pid = row.lease_host = row.lease_born = row.lease_expires = None
-            for child in [*made.probes, *made.parents]:
+            for child in [*made.probes, *made.parents, *made.prototypes]:
                 child.character_id = reservation.character_id
                 session.add(child)
             session.add(Certificate(character_id=reservation.character_id, others=made.others,

@@ -76,7 +76,8 @@ class Probe(SQLModel, table=True):
     tokens: int
     reply: list[int] = Field(sa_column=Column(JSON, nullable=False))  # greedy token ids
     reply_text: str
-    routed: str | None = None  # whom the gate took it for: the likeliest character of that day
+    routed: str | None = None  # whom the gate took it for that day: a name, "ambiguous" or "unknown"
+    vector: bytes | None = None  # of the prompt's last turn, under the character's encoder
 
 
 class Prototype(SQLModel, table=True):

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from neekoctl.commands.options import Base, Json
+from neekoctl.commands.options import Base, Encoder, Json
 
 
 def add_character(
@@ -19,9 +19,10 @@ def add_character(
     seed: Annotated[int, typer.Option(min=0, help="Makes the run repeatable on one machine.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was killed.")] = False,
     base: Base = None,
-    encoder: Annotated[
-        str, typer.Option(envvar="NEEKOCTL_ENCODER", help="Sentence encoder for the role embedding.")
-    ] = "minilm-l6",
+    encoder: Encoder = None,
+    accept_gate: Annotated[
+        bool, typer.Option("--accept-gate", help="Take a gate under which residents are found less often.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Onboard a character into a rank range of its own."""
@@ -30,7 +31,7 @@ def add_character(
     from registry.layout import Layout
     from registry.store import Registry
 
-    request = Request(profile, strategy, base, encoder, preset, tuple(change or ()), rank, seed, resume)
+    request = Request(profile, strategy, base, encoder, preset, tuple(change or ()), rank, seed, resume, accept_gate)
     with render.TrainingScreen().open() as screen:
         document = onboard(Registry(Layout.default()), request, screen)
     render.document(document) if json else render.onboarded(document)

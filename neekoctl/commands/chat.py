@@ -4,19 +4,21 @@ from typing import Annotated
 
 import typer
 
-from neekoctl.commands.options import Base, Json
+from neekoctl.commands.options import Base, Encoder, Json, Signal
 
 
 def chat(
     speaker: Annotated[
-        str | None, typer.Option("--as", metavar="NAME", help="Who answers; without it, the base model.")
+        str | None, typer.Option("--as", metavar="NAME", help="Who answers; without it, whomever the words mean.")
     ] = None,
     once: Annotated[str | None, typer.Option(metavar="TEXT", help="Ask this, print the reply, and leave.")] = None,
     temperature: Annotated[float, typer.Option(min=0.0, max=5.0, help="0 always takes the likeliest token.")] = 0.7,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest reply.")] = 160,
     persona: Annotated[bool, typer.Option("--persona", help="Add the persona to the system message.")] = False,
     seed: Annotated[int | None, typer.Option(min=0, help="Makes sampled replies repeatable.")] = None,
+    signal: Signal = "all",
     base: Base = None,
+    encoder: Encoder = None,
     json: Json = False,
 ) -> None:
     """Talk to a character; piped lines are answered one by one."""
@@ -24,5 +26,5 @@ def chat(
     from registry.layout import Layout
     from registry.store import Registry
 
-    options = TalkOptions(speaker, once, temperature, max_new_tokens, persona, seed, base, json)
+    options = TalkOptions(speaker, once, temperature, max_new_tokens, persona, seed, base, json, encoder, signal)
     talk(Registry(Layout.default()), options)

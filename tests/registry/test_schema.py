@@ -23,7 +23,11 @@ from registry.names import fold
 from registry.store import Registry
 
 MIGRATIONS = Path(schema.__file__).parent / "migrations"
-PARTIAL_INDEXES = {"live_ranges", "reservations", "one_active_gate"}  # in the migrations alone: SQLModel cannot state them
+PARTIAL_INDEXES = {
+    "live_ranges",
+    "reservations",
+    "one_active_gate",
+}  # in the migrations alone: SQLModel cannot state them
 DIGEST = "a" * 64
 
 

@@ -29,3 +29,4 @@ def upgrade() -> None:
     )
     op.create_index("one_active_gate", "gate", ["active"], unique=True, sqlite_where=sa.text("active"))
     op.add_column("probe", sa.Column("routed", sa.String))
+    op.add_column("probe", sa.Column("vector", sa.LargeBinary))

@@ -1,0 +1,165 @@
+"""What a character adds to the gate, and the gate's versions: fitted, judged by everybody's probes, put in use or not.
+Knows no terminal.
+
+An onboarding adds the newcomer's own prototypes and touches nobody else's. The fitted numbers are a version of their
+own; one under which the residents' probes are found less often is not put in use unless it is accepted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from neekoctl.routing import Router, Texts, head_path, nobodys_vectors
+from recipes.gate import SCORED, Decision, Gate, Scorer, Settings
+from recipes.mentions import Names
+from registry.gates import active_gate, embed_anew, note_routes, probes_of_everybody, prototypes_of, put_gate
+from registry.profile import Profile
+from registry.roles import Roles, load_roles
+from registry.store import Registry
+from registry.tables import Character, Probe, Prototype
+
+MOST_PROBES = 512  # that a new version is judged by, evenly over everybody's
+TOLERANCE = 0.02  # of the residents' probes that may be found less often under a new version
+PASSAGE = 400  # characters of the persona that make one prototype: what an encoder reads well at once
+UNROUTED = "unknown"
+
+
+def prototypes(profile: Profile, prompts: Sequence[str], texts: Texts) -> list[Prototype]:
+    """The persona whole (the role embedding) and in passages, the facts, and the prompts of the training dialogues."""
+    parts = [("persona", profile.persona), *(("persona", each) for each in passages(profile.persona))]
+    parts += [("fact", fact) for fact in profile.facts]
+    parts += [("prompt", prompt) for prompt in dict.fromkeys(prompts)]
+    vectors = texts.encode([text for _, text in parts])
+    return [Prototype(character_id=0, kind=kind, text=text, vector=vector.astype("<f4").tobytes())
+            for (kind, text), vector in zip(parts, vectors, strict=True)]  # fmt: skip
+
+
+def passages(text: str) -> list[str]:
+    """Paragraphs, long ones cut between sentences; nothing when the text is one passage."""
+    found: list[str] = []
+    for paragraph in filter(None, (part.strip() for part in re.split(r"\n\s*\n", text))):
+        found.append("")
+        for sentence in re.split(r"(?<=[.!?。！？])\s*", paragraph):
+            if found[-1] and len(found[-1]) + len(sentence) > PASSAGE:
+                found.append("")
+            found[-1] = f"{found[-1]} {sentence}".strip()
+    return found if len(found) > 1 else []
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Whom the gate took for the likeliest, probe by probe."""
+
+    owners: list[str]
+    routed: dict[int, str]  # probe -> the likeliest character
+
+    @property
+    def questions(self) -> int:
+        return len(self.routed)
+
+    @property
+    def accuracy(self) -> float | None:
+        found = sum(where == owner for where, owner in zip(self.routed.values(), self.owners, strict=True))
+        return found / self.questions if self.questions else None
+
+
+def judge(router: Router, probes: Sequence[tuple[Probe, str]]) -> Judged:
+    """Route stored probes by their stored vectors."""
+    routed: dict[int, str] = {}
+    owners = []
+    for probe, owner in probes:
+        if probe.vector is None:
+            continue
+        decision = route_probe(router, probe)
+        first = router.people[decision.candidates[0].owner].name if decision.candidates else UNROUTED
+        routed[probe.id or 0] = first
+        owners.append(owner)
+    return Judged(owners, routed)
+
+
+def route_probe(router: Router, probe: Probe) -> Decision:
+    """The decision on a probe's last turn alone."""
+    vector = np.frombuffer(probe.vector or b"", dtype="<f4")[None]
+    return router.gate.route([probe.prompt[-1]["content"]], lambda _: vector)
+
+
+def sampled(probes: list[tuple[Probe, str]]) -> list[tuple[Probe, str]]:
+    """At most `MOST_PROBES`, spread evenly."""
+    return probes[:: max(1, -(-len(probes) // MOST_PROBES))]
+
+
+def refit(registry: Registry, texts: Texts, *, newcomer: str | None = None, accept: bool = False,
+          head: bool = False) -> dict[str, Any]:  # fmt: skip
+    """Fit a new version on everybody's prototypes, judge it by the residents' probes, and put it in use.
+
+    The version in use stays when the residents are found less often than when their probes were last routed, by more
+    than `TOLERANCE`, and nobody accepted that.
+    """
+    roles, nobody = load_roles(registry, texts.provenance), nobodys_vectors(registry, texts)
+    settings, learned = _fitted(roles, nobody, head=head)
+    probes = sampled(probes_of_everybody(registry))
+    handles = registry.handles()
+    gate = Gate(Names({owner: handles.get(owner, []) for owner in roles.everybody}),
+                Scorer(roles, nobody, "prototypes"), Settings.read(settings["prototypes"]))  # fmt: skip
+    router = Router(registry, texts, gate=gate)
+    residents = [each for each in probes if each[1] != newcomer]
+    before, now = _last_routed(residents), judge(router, residents)
+    evidence = {"questions": now.questions, "accuracy_before": before, "accuracy_now": now.accuracy}
+    kept = active_gate(registry)
+    if kept is not None and (before or 0.0) - (now.accuracy or 0.0) > TOLERANCE and not accept:
+        return {"version": kept.version, "kept": True, **evidence}
+    row = put_gate(registry, texts.provenance, settings, evidence)
+    if learned is not None:
+        _write_head(registry, row.version or 0, learned)
+    note_routes(registry, judge(router, probes).routed)
+    return {"version": row.version, "kept": False, **evidence}
+
+
+def _fitted(roles: Roles, nobody: np.ndarray, *, head: bool) -> tuple[dict[str, Any], np.ndarray | None]:
+    """Settings by signal, and the learned head when it is asked for."""
+    from recipes.gate_fitting import fit, train_head
+
+    learned = train_head(roles) if head else None
+    settings: dict[str, Any] = {}
+    for signal in SCORED:
+        if signal != "head" or learned is not None:
+            found, evidence = fit(Scorer(roles, nobody, signal, learned))
+            settings[signal] = {**asdict(found), "evidence": evidence}
+    return settings, learned
+
+
+def _last_routed(residents: Sequence[tuple[Probe, str]]) -> float | None:
+    """The share of the probes that went to their owners when they were last routed."""
+    known = [probe.routed == owner for probe, owner in residents if probe.routed is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _write_head(registry: Registry, version: int, head: np.ndarray) -> None:
+    from safetensors.numpy import save_file
+
+    path = head_path(registry, version)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({"head": np.ascontiguousarray(head)}, path)
+
+
+def rebuild(registry: Registry, texts: Texts) -> dict[str, Any]:
+    """Embed everybody by the encoder of `texts`, from the texts that are kept, then fit all signals and the head."""
+    for row in registry.characters(status=("ready",)):
+        if row.encoder != texts.provenance:
+            _embed(registry, row, texts)
+    return refit(registry, texts, accept=True, head=True)
+
+
+def _embed(registry: Registry, row: Character, texts: Texts) -> None:
+    kept, probes = prototypes_of(registry, row), registry.probes(row)
+    said = [str(row.description.get("persona", row.name)), *(each.text for each in kept),
+            *(probe.prompt[-1]["content"] for probe in probes)]  # fmt: skip
+    role, *vectors = (vector.astype("<f4").tobytes() for vector in texts.encode(said))
+    by_prototype = {each.id or 0: vector for each, vector in zip(kept, vectors, strict=False)}
+    by_probe = {each.id or 0: vector for each, vector in zip(probes, vectors[len(kept) :], strict=True)}
+    embed_anew(registry, row, texts.provenance, role, by_prototype, by_probe)

@@ -1,0 +1,71 @@
+"""Gives every turn of a conversation to whom the gate says is meant. Knows the gate and conversations; no terminal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from neekoctl.conversation import Conversation
+from neekoctl.routing import Router
+from neekoctl.stage import Say, Stage, bank_of, choose_bank, set_stage
+from recipes.gate import Decision
+from registry.store import Registry
+from registry.tables import Character
+
+WORDS_OF_AN_ANSWER = 6  # "Cleopatra, please": longer than that is a new question, not the answer to "who is meant?"
+
+
+@dataclass
+class Host:
+    """A conversation whose speaker changes as the user's words ask for it; what was said stays said."""
+
+    registry: Registry
+    router: Router
+    base: str | None
+    say: Say
+    with_persona: bool = False
+    speaker: Character | None = None  # the last character that answered
+    turns: list[str] = field(default_factory=list)  # of the user
+    decision: Decision | None = None
+    stage: Stage | None = None
+    _conversation: Conversation | None = None
+    _asked: str | None = None  # what waits for an answer to "who is meant?"
+
+    def turn(self, text: str) -> tuple[Conversation | None, str]:
+        """Who answers what; nobody (None) when the user must say first who is meant."""
+        decision = self.decision = self.router.route([*self.turns, text], self.speaker)
+        if self._asked is not None and decision.owner is not None and len(text.split()) <= WORDS_OF_AN_ANSWER:
+            text = self._asked
+        self._asked = text if decision.outcome == "ambiguous" else None
+        if decision.outcome == "ambiguous":
+            return None, text
+        self.turns.append(text)
+        if decision.owner is None:
+            return self._with(None), text
+        self.speaker = self.router.character(decision.owner)
+        return self._with(self.speaker), text
+
+    def question(self) -> str:
+        """What to ask the user back."""
+        assert self.decision is not None
+        names = [self.router.people[each.owner].name for each in self.decision.candidates[:2]]
+        return f"Who is meant: {' or '.join(names)}?"
+
+    def reset(self) -> None:
+        """Forget what was said, and who said it."""
+        self.turns.clear()
+        self.speaker = self._conversation = self._asked = None
+
+    def _with(self, speaker: Character | None) -> Conversation:
+        """The conversation so far, continued by `speaker` (None: the base model)."""
+        history = self._conversation.history if self._conversation else []
+        self._conversation = Conversation(self._set_for(speaker), speaker, self.with_persona, history)
+        return self._conversation
+
+    def _set_for(self, speaker: Character | None) -> Stage:
+        """The stage that stands, unless the speaker lives over another base."""
+        standing = self.stage
+        if standing is None or speaker is not None and speaker.bank_id != standing.row.id:
+            bank = bank_of(self.registry, speaker) if speaker else choose_bank(self.registry, self.base, say=self.say)
+            self.stage = set_stage(self.registry, bank, say=self.say)
+        assert self.stage is not None
+        return self.stage

@@ -1,0 +1,146 @@
+"""The gate over a registry, opened and asked: whom do these words mean? Knows no terminal, and not how it is fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recipes.gate import SCORED, SIGNALS, Decision, Gate, Scorer, Settings, nobodys_requests
+from recipes.mentions import Names
+from recipes.sources import DEFAULT_ENCODER, fingerprint, local_folder
+from registry.errors import BlockDamaged, NeekoError, UsageError
+from registry.gates import active_gate
+from registry.roles import load_roles
+from registry.store import Registry
+from registry.tables import Character
+
+if TYPE_CHECKING:
+    from recipes.encoder import Encoder
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Texts:
+    """The encoder behind the vectors, loaded when the first text has to be embedded."""
+
+    registry: Registry
+    name: str
+    say: Say
+    _model: Encoder | None = None
+
+    @property
+    def folder(self) -> Path:
+        return local_folder(self.registry.layout, self.name, say=self.say)
+
+    @property
+    def provenance(self) -> str:
+        return f"{self.name}@{fingerprint(self.registry.layout, self.folder)}"
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """(n, d) of unit length."""
+        if self._model is None:
+            from recipes.encoder import load_encoder
+
+            digest = self.provenance.rpartition("@")[2]
+            self._model = load_encoder(self.folder, name=self.name, fingerprint=digest)
+        return self._model.encode(texts)
+
+
+def texts_of(registry: Registry, name: str | None, say: Say) -> Texts:
+    """The encoder called `name`, else the one everybody was embedded by."""
+    if name is None:
+        kept = next((row.encoder for row in registry.characters(status=("ready",)) if row.encoder), None)
+        name = kept.rpartition("@")[0] if kept else DEFAULT_ENCODER
+    return Texts(registry, name, say)
+
+
+class Router:
+    """Asks the gate, and knows everybody by name."""
+
+    def __init__(self, registry: Registry, texts: Texts, signal: str = "all", gate: Gate | None = None) -> None:
+        if signal not in SIGNALS:
+            raise UsageError(f"There is no signal {signal!r}: choose {', '.join(SIGNALS)}.")
+        self.registry, self.texts = registry, texts
+        self.people = {row.id or 0: row for row in registry.characters(status=("ready",), brief=True)}
+        if not self.people:
+            raise NeekoError("Nobody lives here yet: `neekoctl add-character profile.yaml` moves the first one in.")
+        handles = registry.handles()
+        names = Names({owner: handles.get(owner, []) for owner in self.people})
+        self.gate = gate or self._opened(names, signal)
+
+    def _opened(self, names: Names, signal: str) -> Gate:
+        """The version in use, with the prototypes of today."""
+        scored = signal if signal in SCORED else "prototypes"
+        kept = active_gate(self.registry)
+        settings = Settings.read((kept.settings if kept else {}).get(scored, {}))
+        head = read_head(self.registry, kept.version) if kept and kept.version and signal == "head" else None
+        roles, nobody = load_roles(self.registry, self.texts.provenance), nobodys_vectors(self.registry, self.texts)
+        return Gate(names, Scorer(roles, nobody, scored, head), settings, signal)
+
+    def route(self, turns: Sequence[str], speaker: Character | None = None) -> Decision:
+        """Whom the newest of the user's turns means."""
+        return self.gate.route(turns, self.texts.encode, speaker.id if speaker else None)
+
+    def character(self, owner: int) -> Character:
+        """The whole row of somebody the gate knows."""
+        return self.registry.ready(self.people[owner].name)
+
+    def document(self, decision: Decision) -> dict[str, Any]:
+        """The document of DESIGN 9."""
+        return {
+            "decision": decision.outcome,
+            "character": self.people[decision.owner].name if decision.owner is not None else None,
+            "candidates": [
+                {"character": self.people[each.owner].name, "score": round(each.score, 4),
+                 "probability": round(each.probability, 4)}
+                for each in decision.candidates
+            ],
+            "reason": decision.reason,
+        }  # fmt: skip
+
+
+def nobodys_vectors(registry: Registry, texts: Texts) -> np.ndarray:
+    """(n, d) of nobody's requests, embedded once an encoder and kept beside the gate."""
+    from safetensors.numpy import load_file, save_file
+
+    path = registry.layout.gates / f"nobody-{texts.provenance.rpartition('@')[2][:16]}.safetensors"
+    try:
+        kept: np.ndarray = load_file(path)["vectors"]
+        if len(kept) == len(nobodys_requests()):
+            return kept
+    except Exception:  # noqa: BLE001  a cache: whatever is wrong with it, it is made anew
+        pass
+    vectors = texts.encode(nobodys_requests())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    save_file({"vectors": vectors}, partial)
+    partial.replace(path)
+    return vectors
+
+
+def head_path(registry: Registry, version: int) -> Path:
+    return registry.layout.gates / f"{version}" / "head.safetensors"
+
+
+def read_head(registry: Registry, version: int) -> np.ndarray | None:
+    """The learned map of a version, None when it has none.
+
+    Raises:
+        BlockDamaged: its file is not readable.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    path = head_path(registry, version)
+    if not path.is_file():
+        return None
+    try:
+        head: np.ndarray = load_file(path)["head"]
+    except (SafetensorError, KeyError, OSError) as error:
+        raise BlockDamaged(f"The gate's head {path} cannot be read: `neekoctl gate rebuild` trains it anew.") from error
+    return head

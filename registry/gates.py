@@ -1,0 +1,59 @@
+"""The versions of what the gate has learned, and where it took each probe. Knows tables, and nothing of routing."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlmodel import col, select, update
+
+from registry.store import Registry
+from registry.tables import Character, Gate, Probe, Prototype
+
+
+def active_gate(registry: Registry) -> Gate | None:
+    """The version in use."""
+    with registry.reading() as session:
+        return session.exec(select(Gate).where(col(Gate.active))).first()
+
+
+def put_gate(registry: Registry, encoder: str, settings: dict[str, Any], evidence: dict[str, Any]) -> Gate:
+    """A new version, in use from now on; the older ones stay."""
+    with registry.writing() as session:
+        session.exec(update(Gate).where(col(Gate.active)).values(active=False))
+        row = Gate(encoder=encoder, settings=settings, evidence=evidence, active=True)
+        session.add(row)
+        return row
+
+
+def probes_of_everybody(registry: Registry) -> list[tuple[Probe, str]]:
+    """Every probe of every ready character with its owner's name."""
+    with registry.reading() as session:
+        query = select(Probe, Character.name).join(Character, col(Character.id) == Probe.character_id)
+        ready = query.where(Character.status == "ready")
+        return list(session.exec(ready.order_by(col(Probe.character_id), col(Probe.position))))
+
+
+def note_routes(registry: Registry, routed: Mapping[int, str]) -> None:
+    """Record where the gate took each probe (by its id)."""
+    with registry.writing() as session:
+        for probe, where in routed.items():
+            session.exec(update(Probe).where(col(Probe.id) == probe).values(routed=where))
+
+
+def prototypes_of(registry: Registry, character: Character) -> list[Prototype]:
+    """What speaks for a character, in the order it was stored."""
+    with registry.reading() as session:
+        rows = select(Prototype).where(Prototype.character_id == character.id).order_by(col(Prototype.id))
+        return list(session.exec(rows))
+
+
+def embed_anew(
+    registry: Registry, character: Character, encoder: str, role: bytes, prototypes: Mapping[int, bytes],
+    probes: Mapping[int, bytes],
+) -> None:  # fmt: skip
+    """Replace a character's vectors (by prototype and probe id) with another encoder's, all or none."""
+    with registry.writing() as session:
+        of_character = update(Character).where(col(Character.id) == character.id)
+        session.exec(of_character.values(encoder=encoder, role_embedding=role))
+        for table, vectors in ((Prototype, prototypes), (Probe, probes)):
+            for row, vector in vectors.items():
+                session.exec(update(table).where(col(table.id) == row).values(vector=vector))
