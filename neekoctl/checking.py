@@ -82,7 +82,7 @@ def _complaint(forgetting: float, flipped: int, here: bool) -> str:
     """What has regressed, in words; empty when nothing has."""
     if here and flipped:
         return f"{flipped} greedy replies differ"
-    if forgetting > (TOLERANCE if here else TOLERANCE_ELSEWHERE):
+    if not forgetting <= (TOLERANCE if here else TOLERANCE_ELSEWHERE):  # so that NaN is one, too
         return f"the held-out likelihood fell by {forgetting:.4f} nats a token"
     return ""
 

@@ -50,7 +50,9 @@ class Conversation:
         started = time.monotonic()
         asked = [*self.history, {"role": "user", "content": text}]
         self.last = Reply()
-        for piece in self._pieces(self._prompt(asked, max_new_tokens), max_new_tokens, sampling):
+        prompt = self._prompt(asked, max_new_tokens)
+        max_new_tokens = min(max_new_tokens, self.stage.base.longest - len(prompt))
+        for piece in self._pieces(prompt, max_new_tokens, sampling):
             self.last.text += piece
             yield piece
         self.last.seconds = time.monotonic() - started
@@ -58,7 +60,7 @@ class Conversation:
 
     def _prompt(self, asked: Messages, max_new_tokens: int) -> list[int]:
         """The newest turns that fit the base's window, whole exchanges dropped from the oldest on."""
-        room = self.stage.base.longest - max_new_tokens
+        room = max(self.stage.base.longest - max_new_tokens, self.stage.base.longest // 2)
         while True:
             tokens = self.stage.form.prompt(with_system(self.system_message, asked))
             if len(tokens) <= room:

@@ -50,7 +50,8 @@ def measure(stage: Stage, mix: Mix, probes: list[Messages]) -> list[Measured]:
         with stage.bank.serving([mix] * len(batch)):
             scores = score(stage.base, [stage.form.row(messages, last_only=True) for messages in batch])
         prompts = [stage.form.prompt(messages[:-1]) for messages in batch]
-        answers = replies(stage.bank, prompts, mix=mix, stop=stage.form.stop, max_new_tokens=REPLY_TOKENS)
+        room = max(0, stage.base.longest - max(map(len, prompts)))
+        answers = replies(stage.bank, prompts, mix=mix, stop=stage.form.stop, max_new_tokens=min(REPLY_TOKENS, room))
         measured += [
             Measured(each, answer, stage.base.tokenizer.decode(answer, skip_special_tokens=True))
             for each, answer in zip(scores, answers, strict=True)

@@ -8,21 +8,20 @@ import time
 from pathlib import Path
 from typing import Any
 
-from registry.leases import is_running
+from registry.leases import host_name, is_running
 from registry.store import Registry
 
-STALE_SECONDS = 24 * 3600.0  # scratch folders that name no process
+STALE_SECONDS = 24 * 3600.0  # scratch folders whose process cannot be looked at
 
 
 def examine(registry: Registry, *, prune: bool) -> list[dict[str, Any]]:
     """Every finding as {"what", "fixed", "harm", "advice"}; `harm` means that a person must act."""
+    if (opinion := registry.integrity()) != "ok":
+        return [_finding(f"the database is damaged: {opinion}", harm=True, advice="restore registry.db from a copy")]
     found = [_finding(f"reservation of {name}, whose process is gone", fixed=True) for name in registry.clear_dead()]
     found += _scratch(registry)
     found += _blocks(registry, prune)
-    found += _checkpoints(registry, prune)
-    if (opinion := registry.integrity()) != "ok":
-        found.append(_finding(f"the database is damaged: {opinion}", harm=True, advice="restore registry.db"))
-    return found
+    return found + _checkpoints(registry, prune)
 
 
 def _scratch(registry: Registry) -> list[dict[str, Any]]:
@@ -35,9 +34,9 @@ def _scratch(registry: Registry) -> list[dict[str, Any]]:
 
 
 def _is_abandoned(path: Path) -> bool:
-    """Scratch names are kind-pid-random; the folder is in use while that process runs."""
-    pid = path.name.split("-")[1] if "-" in path.name else ""
-    if pid.isdecimal():
+    """Scratch names are kind-pid@host-random; the folder is in use while that process runs, as far as one can see."""
+    pid, _, host = (path.name.split("-")[1] if "-" in path.name else "").partition("@")
+    if pid.isdecimal() and host == host_name():
         return not is_running(int(pid))
     return time.time() - path.stat().st_mtime > STALE_SECONDS
 

@@ -126,6 +126,7 @@ def _make_and_commit(
     texts = texts_of(registry, plan.request.encoder, screen.say)
     words = _prototypes(registry, plan, texts, screen)  # before the training: a wrong encoder is told at once
     stage = set_stage(registry, plan.bank, say=screen.say)
+    stage.bank.refuse_too_wide(plan.recipe.rank)
     residents = registry.characters(status=("ready",), bank=plan.bank)
     screen.say(f"witnessing {len(residents)} residents before")
     before = bear_witness(stage, residents)

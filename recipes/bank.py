@@ -79,8 +79,27 @@ class Plan:
     """Which rows of the next forward pass use which blocks; one object that every projection looks at."""
 
     runs: list[Run] = field(default_factory=list)
-    rows: int | None = None  # of the batch, where the runs name rows
     ranks: Ranks | None = None  # the same for passes of one token a row
+    rows: int | None = None  # of the batch, where the runs name rows
+    tokens: int | None = None  # of each row, where that is known
+
+    def follow(self, other: "Plan") -> None:
+        """Become the other plan, for all who look at this one."""
+        self.runs, self.ranks, self.rows, self.tokens = other.runs, other.ranks, other.rows, other.tokens
+
+    def width(self, x: torch.Tensor) -> int:
+        """Tokens of a row in x, which some models flatten to (rows * tokens, d_in) before a projection.
+
+        Raises:
+            BaseError: x is not the whole batch (an expert sees some tokens only), so its rows cannot be told apart.
+        """
+        if self.rows is None:
+            return 1
+        seen = x.shape[:-1].numel()
+        whole = seen == self.rows * self.tokens if self.tokens else x.shape[0] == self.rows
+        if not whole:
+            raise BaseError(f"A projection sees {seen} tokens of {self.rows} rows: this base cannot mix characters.")
+        return seen // self.rows
 
 
 class Group:
@@ -98,10 +117,8 @@ class Group:
         For single tokens there is one entry instead: (N,) a projection, what each rank of the plan gives.
         """
         if self._x is not x or self._seen is None:
-            if plan.rows is not None and plan.rows != x.shape[0]:
-                raise BaseError(f"A projection sees {x.shape[0]} rows of {plan.rows}: this base cannot mix characters.")
             flat = x.flatten(0, -2)
-            width = flat.shape[0] // x.shape[0]
+            width = plan.width(x)
             lows = (
                 [self._single(flat, plan.ranks)] if plan.ranks else [self._low(flat, run, width) for run in plan.runs]
             )
@@ -120,8 +137,8 @@ class Group:
         """(B, d_in) -> n times (N,): only the dot products that the plan names."""
         assert self.pages is not None
         pattern, order = ranks.patterns[self.width]
-        if flat.device.type == "cpu":
-            low = torch.sparse.sampled_addmm(pattern, flat, self.pages.t(), beta=0.0, out=pattern).values()
+        if flat.device.type == "cpu" and flat.dtype == torch.float32:
+            low = torch.sparse.sampled_addmm(pattern, flat, self.pages.t(), beta=0.0).values()
         else:
             low = (self.pages[pattern.col_indices()] * flat[ranks.row.repeat_interleave(self.width)]).sum(-1)
         if order is not None:
@@ -148,7 +165,7 @@ class Projected(nn.Module):
         if plan.ranks is not None:
             self._add_single(y, lows[0][self.place], plan.ranks)
         else:
-            self._add_runs(y, lows, flat.shape[0] // x.shape[0])
+            self._add_runs(y, lows, plan.width(x))
         return y if x.dim() == 2 else y.view(x.shape[0], -1, y.shape[1])
 
     def _add_single(self, y: torch.Tensor, low: torch.Tensor, ranks: Ranks) -> None:
@@ -182,8 +199,11 @@ class Bank:
         self.base = base
         self._device, self._dtype = base.device, base.dtype  # asked for at every plan; the model would search for them
         self._plan = Plan()
+        self._plans: list[Plan] = []  # those of the contexts that are open, the innermost last
         self._residents: dict[RankRange, Resident] = {}  # the longest unused first
-        self._made: tuple[tuple[list[Mix], bool], Plan] | None = None  # the last plan, while nobody moves
+        self._made: tuple[tuple[list[dict[RankRange, float]], int | None], Plan] | None = (
+            None  # the last plan, while nobody moves
+        )
         self._paths = _readers_of_one_x(base)
         self._widths = {len(paths) for paths in self._paths}
         self._groups = [Group(number, len(paths)) for number, paths in enumerate(self._paths)]
@@ -259,15 +279,20 @@ class Bank:
         clash = [each for each in self._residents if each.start < at.stop and at.start < each.stop and each != at]
         if clash:
             raise RankError(f"[{at.start}, {at.stop}) overlaps the resident [{clash[0].start}, {clash[0].stop}).")
-        packed, self._made = self.pack(block), None
-        before = self._residents.pop(at, None)
+        packed, before = self.pack(block), self._residents.get(at)
+        self.evict(at)
         place = self._room_for(block.rank)
         self._residents[at] = Resident(self._laid(packed, place), place, (before.pins if before else 0) + pin)
 
+    def refuse_too_wide(self, rank: int) -> None:
+        """Raises RankError when a block of this rank could never be resident."""
+        if rank > self.capacity:
+            raise RankError(f"A bank over {self.base.name} holds {self.capacity} ranks at once: choose a lower rank.")
+
     def _room_for(self, rank: int) -> RankRange:
         """Free physical ranks side by side, idle residents evicted one after the other until there are."""
-        in_use = {id(run.block) for run in self._plan.runs}
-        idle = [at for at, each in self._residents.items() if not each.pins and id(each.block) not in in_use]
+        idle = [at for at, each in self._residents.items() if not each.pins and not self._is_in_use(each)]
+        self.refuse_too_wide(rank)
         while True:
             try:
                 return allocate(rank, sorted(each.at for each in self._residents.values()), self.capacity)
@@ -299,8 +324,13 @@ class Bank:
         """Reserved, not filled: on a CPU memory is taken when it is first written to."""
         return torch.empty(rows, width, dtype=self._dtype, device=self._device)
 
+    def _is_in_use(self, resident: Resident) -> bool:
+        return any(run.block is resident.block for plan in self._plans for run in plan.runs)
+
     def evict(self, at: RankRange) -> None:
-        """Forget a resident; nothing happens when it is not there."""
+        """Forget a resident; nothing happens when it is not there. Raises RankError when a row is using it."""
+        if at in self._residents and self._is_in_use(self._residents[at]):
+            raise RankError(f"The block at [{at.start}, {at.stop}) is in use and cannot leave.")
         self._made = None
         self._residents.pop(at, None)
 
@@ -323,29 +353,31 @@ class Bank:
             yield
 
     @contextmanager
-    def serving(self, rows: Sequence[Mix], *, single: bool = False) -> Iterator[None]:
-        """Row i of the batch uses the resident ranges of `rows[i]`, each with its weight; `single` promises passes of
-        one token a row.
+    def serving(self, rows: Sequence[Mix], *, tokens: int | None = None) -> Iterator[None]:
+        """Row i of the batch uses the resident ranges of `rows[i]`, each with its weight, in passes of `tokens` a row
+        where that is known.
 
         Raises:
             KeyError: a range is not resident.
         """
-        if self._made is None or self._made[0] != (list(rows), single):  # most steps serve whom the last one served
+        key = [dict(mix) for mix in rows], tokens
+        if self._made is None or self._made[0] != key:  # most steps serve whom the last one served
             runs = self._runs(rows)
-            ranks = self._ranks(rows) if single and len(runs) > 1 else None
-            self._made = (list(rows), single), Plan(runs, len(rows), ranks)
+            whole = all(run.stop is None for run in runs)
+            ranks = self._ranks(rows) if tokens == 1 and len(runs) > 1 else None
+            self._made = key, Plan(runs, ranks, None if whole else len(rows), tokens)
         with self._planned(self._made[1]):
             yield
 
     @contextmanager
     def _planned(self, plan: Plan) -> Iterator[None]:
-        shared = self._plan
-        before = shared.runs, shared.rows, shared.ranks
-        shared.runs, shared.rows, shared.ranks = plan.runs, plan.rows, plan.ranks
+        self._plans.append(plan)
+        self._plan.follow(plan)
         try:
             yield
         finally:
-            shared.runs, shared.rows, shared.ranks = before
+            self._plans.pop()
+            self._plan.follow(self._plans[-1] if self._plans else Plan())
 
     def _runs(self, rows: Sequence[Mix]) -> list[Run]:
         """One run for every stretch of neighbouring rows that use a block with one weight."""

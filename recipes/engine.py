@@ -8,6 +8,7 @@ joins is read in a pass of its own and then laid beside the others; whoever has 
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch.nn.functional import pad
 
 from recipes.bank import Bank, Mix
 
+COLDEST = 1e-4  # temperature below which a draw is the likeliest token whatever the dice say
 MOST_ROWS = 32  # of one batch; whoever comes later waits
 
 
@@ -86,12 +88,24 @@ class Engine:
         self._dismiss()
 
     def step(self) -> list[tuple[int, int]]:
-        """One more token for everybody, the newcomers' first included: (ticket, token), the end of turn too."""
+        """One more token for everybody, the newcomers' first included: (ticket, token), the end of turn too.
+
+        Whatever goes wrong within a step ends every request: a batch half a token further cannot go on.
+        """
         self._dismiss()
-        with torch.inference_mode():
-            tokens = self._continue() + self._admit()
+        try:
+            with torch.inference_mode():
+                tokens = self._continue() + self._admit()
+        except BaseException:
+            self._end_all()
+            raise
         self._dismiss()
         return tokens
+
+    def _end_all(self) -> None:
+        for row in [*self._waiting, *self._rows]:
+            row.request = replace(row.request, max_new_tokens=0)
+        self._dismiss()
 
     def ended(self, ticket: int) -> bool:
         """Whether nothing more will come for this ticket."""
@@ -112,21 +126,21 @@ class Engine:
         from transformers import DynamicCache
 
         room = self.most_rows - len(self._rows)
-        rows = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
+        rows = list(islice(self._waiting, room))
         if not rows:
             return []
         tokens, mask = _left_padded([row.request.prompt for row in rows], self.base.device)
         cache = DynamicCache()  # every layer whole: a sliding window is the mask's business, and rows can be joined
         written = self._write(rows, tokens, mask, (mask.cumsum(-1) - 1).clamp(min=0), cache)
         self._mask, self._cache = _joined(self._mask, self._cache, mask, cache)
-        self._rows += rows
+        self._rows += [self._waiting.popleft() for _ in rows]
         self._neighbours_together()
         return written
 
     def _write(self, rows: list[_Row], tokens: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor,
                cache: Any) -> list[tuple[int, int]]:  # fmt: skip
         """One pass over (B, T) tokens, and the token each row chooses."""
-        with self.bank.serving([row.request.mix for row in rows], single=tokens.shape[1] == 1):
+        with self.bank.serving([row.request.mix for row in rows], tokens=tokens.shape[1]):
             logits = self.base.model(input_ids=tokens, attention_mask=mask, position_ids=positions,
                                      past_key_values=cache, use_cache=True, logits_to_keep=1).logits  # fmt: skip
         logits = logits[:, -1].float()  # (B, vocabulary)
@@ -175,7 +189,7 @@ def decode(
     engine = Engine(bank, most_rows=len(prompts))
     tickets = []
     for place, prompt in enumerate(prompts):
-        own = sampling if sampling.seed is None else replace(sampling, seed=sampling.seed + place)
+        own = sampling if sampling.seed is None else replace(sampling, seed=(sampling.seed + place) % 2**63)
         tickets.append(engine.submit(Request(prompt, mix, stop, max_new_tokens, own)))
     try:
         while any(not engine.ended(ticket) for ticket in tickets):
@@ -241,7 +255,7 @@ def _joined(mask: torch.Tensor, cache: Any, newer: torch.Tensor, beside: Any) ->
 
 
 def _generator(sampling: Sampling, device: torch.device) -> torch.Generator | None:
-    if sampling.temperature == 0:
+    if sampling.temperature < COLDEST:
         return None
     generator = torch.Generator(device=device)
     return generator.manual_seed(sampling.seed) if sampling.seed is not None else _seeded_anew(generator)

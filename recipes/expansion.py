@@ -22,12 +22,12 @@ def expand(task: Task) -> Made:
         )
     block = fresh_block(task.bank.base.shapes, task.recipe.rank, task.recipe.alpha, task.seed)
     rows = [task.form.row(messages) for messages in task.train]
-    if (longest := max(len(row.tokens) for row in rows)) > task.bank.base.longest:
+    heldout = [task.form.row(messages, last_only=True) for messages in task.heldout]
+    if (longest := max(len(row.tokens) for row in [*rows, *heldout])) > task.bank.base.longest:
         raise NeekoError(
             f"A conversation of {task.name} has {longest} tokens and {task.bank.base.name} reads at most "
             f"{task.bank.base.longest}: split it into shorter ones."
         )
-    heldout = [task.form.row(messages, last_only=True) for messages in task.heldout]
     done = train(task.bank, block, rows, heldout, task.recipe, seed=task.seed, report=task.report,
                  checkpoint=task.checkpoint)  # fmt: skip
     return Made(done.block, done.nll_before, done.nll_after, done.seconds, done.tokens_per_second, _reason(done, rows),

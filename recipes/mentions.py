@@ -11,25 +11,29 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
 from importlib import resources
+from itertools import islice
 
 from registry.names import fold
 
 LONGEST_TEXT = 20_000  # characters looked at: whoever is meant is named at the beginning or at the end
 LONGEST_NAME = 8  # words
 REACH = 200  # characters around a name in which its manner shows
+MOST = 100  # names of one text
 SHORTEST_PART = 3  # letters of a part of a name that may stand for the whole
 SHORTEST_SLIP = 5  # letters of a word in which one wrong letter is forgiven; from 8 on, two
 
 WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+(?:['’-][^\W_]+)*")
 CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 QUOTED = re.compile(
-    r"```.*?```|`[^`]*`|\"[^\"]*\"|“[^”]*”|„[^“”]*[“”]|«[^»]*»|「[^」]*」|(?<!\w)'[^'\n]*'(?!\w)", re.DOTALL
+    r"```(?:(?!```).){0,4000}```|`[^`]{0,400}`|\"[^\"]{0,2000}\"|“[^”]{0,2000}”|„[^“”]{0,2000}[“”]|«[^»]{0,2000}»"
+    r"|「[^」]{0,2000}」|(?<!\w)'[^'\n]{0,200}'(?!\w)",
+    re.DOTALL,
 )
 SENTENCE_END = re.compile(r"[.!?。！？\n]")
 
 CALL = re.compile(
     r"(?:\b(?:answer|answers|speak|speaks|reply|respond|act|talk|write|pose|explain|say|tell me|play|sing|pretend|go on"
-    r"|continue)\b[^.!?,;]*?\b(?:as|like)"
+    r"|continue)\b[^.!?,;]{0,80}?\b(?:as|like)"
     r"|^\W*as|[,;:—-]\s*as|\b(?:now|then|but|and|or|rather|only|no)\s+as"
     r"|\b(?:talk|speak|chat|switch|change|hand over|over|back|listen)\s+(?:to|with)"
     r"|\blet|\bbring(?:\s+(?:in|me|back))?|\bsummon|\bfetch|\bget\s+me|\bgive\s+me|\bput\s+on|\bask"
@@ -39,14 +43,10 @@ CALL = re.compile(
     re.IGNORECASE,
 )
 CORRECTION = re.compile(r"(?:\bno|\bactually|\brather|\bi\s+mean(?:t)?|\bsorry|\bwait|\bbut|\binstead)[\s,:—-]*$", re.I)
+IN_THE_PART = ("的身份", "的口吻", "的语气", "的角色", "的样子")
 REFUSAL = re.compile(
     r"(?:\bnot|\bno\s+longer|\binstead\s+of|\brather\s+than|\bstop\s+being|\banyone\s+but|\bexcept|\bnever|\bwithout"
     r"|不要|别)(?:\s+(?:as|like|to|with|be|being|the))*\s*$",
-    re.IGNORECASE,
-)
-GREETING = re.compile(
-    r"^\W*(?:(?:hi|hey|hello|hallo|hola|bonjour|ciao|dear|o|oh|ah|and|so|well|good\s+(?:morning|day|evening)|greetings"
-    r"|please|tell\s+me|listen|now|thank\s+you|thanks|sorry|excuse\s+me|my\s+dear|my|great|你好)[\s,!]*)*$",
     re.IGNORECASE,
 )
 ABOUT = re.compile(
@@ -60,8 +60,9 @@ YOU = re.compile(
     r"\b(?:you|your|yours|yourself|du|dein\w*|sie|ihr\w*|tu|toi|votre|vous|usted|tus?)\b|[你您]", re.IGNORECASE
 )
 CALL_ON_SOMEBODY = re.compile(
-    r"\b(?:answer|speak|reply|respond|act|talk|pose|pretend\s+to\s+be|you\s+are(?:\s+now)?|let|switch\s+to|talk\s+to"
-    r"|speak\s+to|chat\s+with|ask)\b(?:[^.!?,;]*?\bas)?\s+(?P<name>(?:[A-Z][^\W_]+(?:\s+|$|(?=\W))){1,3})"
+    r"\b(?:(?i:answer|speak|reply|respond|act|talk|pose|go on|continue)\b[^.!?,;]{0,80}?\b(?i:as)"
+    r"|(?i:pretend\s+to\s+be|you\s+are(?:\s+now)?|let|switch\s+to|talk\s+to|speak\s+to|chat\s+with|ask))"
+    r"\s+(?P<name>[A-Z][^\W_]+(?:\s+[A-Z][^\W_]+){0,2})"
 )
 
 
@@ -93,9 +94,10 @@ class _Token:
 
 
 @cache
-def everyday_words() -> frozenset[str]:
-    """Words that are names only when they are written or placed as one."""
-    return frozenset((resources.files("recipes") / "gate_data" / "common.txt").read_text(encoding="utf-8").split())
+def words_in(file: str) -> frozenset[str]:
+    """A list of words that ships with the gate: `common` are names only when they are written or placed as one, and
+    `greetings` may stand before the name of whoever is spoken to."""
+    return frozenset((resources.files("recipes") / "gate_data" / f"{file}.txt").read_text(encoding="utf-8").split())
 
 
 class Names:
@@ -116,7 +118,7 @@ class Names:
             return
         self._whole.setdefault(key[:LONGEST_NAME], set()).add(owner)
         for part in key if len(key) > 1 else ():
-            if len(part) >= SHORTEST_PART and part not in everyday_words():
+            if len(part) >= SHORTEST_PART and part not in words_in("common"):
                 self._parts.setdefault(part, set()).add(owner)
 
     def mentions(self, text: str) -> list[Mention]:
@@ -124,7 +126,7 @@ class Names:
         text = _both_ends(text)
         open_text = self._without_quotes(text)
         tokens = list(_tokens(open_text))
-        return list(self._found(open_text, tokens))
+        return list(islice(self._found(open_text, tokens), MOST))
 
     def stranger(self, text: str) -> str | None:
         """The name called upon last, when nobody here answers to it."""
@@ -134,7 +136,7 @@ class Names:
             return None
         found = calls[-1]["name"].strip()
         known = [each for each in self.mentions(open_text) if each.start >= calls[-1].start("name")]
-        ordinary = all(token.key in everyday_words() for token in _tokens(found))
+        ordinary = all(token.key in words_in("common") for token in _tokens(found))
         return None if known or ordinary else found
 
     def _without_quotes(self, text: str) -> str:
@@ -149,14 +151,16 @@ class Names:
         return QUOTED.sub(blank, text)
 
     def _found(self, text: str, tokens: list[_Token]) -> Iterator[Mention]:
-        place = 0
+        place, before = 0, None
         while place < len(tokens):
             length, owners = self._at(text, tokens, place)
             if owners:
                 first, last = tokens[place], tokens[place + length - 1]
-                end = last.start + len(last.key) if text[first.start : last.end].endswith(("'s", "’s")) else last.end
                 manner = _manner(text, first.start, last.end)
-                yield Mention(frozenset(owners), text[first.start : end], first.start, manner)
+                if before and before.manner == Manner.ADDRESSED and _is_listed(text, before, first.start, last.end):
+                    manner = Manner.ADDRESSED
+                before = Mention(frozenset(owners), text[first.start : last.end], first.start, manner)
+                yield before
             place += max(1, length)
 
     def _at(self, text: str, tokens: list[_Token], place: int) -> tuple[int, set[int]]:
@@ -182,7 +186,7 @@ class Names:
 
     def _nearly(self, word: str) -> set[int]:
         """Owners of the names that one slip (two in long words) turns into `word`, its first letter excepted."""
-        if len(word) < SHORTEST_SLIP or word in everyday_words():
+        if len(word) < SHORTEST_SLIP or word in words_in("common"):
             return set()
         from rapidfuzz.distance import OSA
         from rapidfuzz.process import extract
@@ -198,11 +202,13 @@ class Names:
     @staticmethod
     def _is_a_name(text: str, token: _Token) -> bool:
         """Whether a single word may be a name: no everyday one, or one that is written or placed as a name."""
-        if token.key not in everyday_words():
+        if token.key not in words_in("common"):
             return True
-        capital = text[token.start].isupper() and bool(text[: token.start].strip(" \t\"'“(—-"))
-        inside = capital and SENTENCE_END.search(text[: token.start].rstrip()[-1:]) is None
-        return inside or bool(CALL.search(text[: token.start])) and text[token.start].isupper()
+        if not text[token.start].isupper():
+            return False
+        before = text[max(0, token.start - REACH) : token.start]
+        inside = bool(before.strip(" \t\"'“(—-")) and not SENTENCE_END.search(before.rstrip()[-1:])
+        return inside or bool(CALL.search(before))
 
 
 def _tokens(text: str) -> Iterator[_Token]:
@@ -220,7 +226,7 @@ def _both_ends(text: str) -> str:
 def _manner(text: str, start: int, end: int) -> Manner:
     before = SENTENCE_END.split(text[max(0, start - REACH) : start])[-1]
     after = SENTENCE_END.split(text[end : end + REACH])[0]
-    possessive = text[:end].endswith(("'s", "’s")) or after.startswith(("的", "'s", "’s"))
+    possessive = text[:end].endswith(("'s", "’s")) or after.startswith("的") and not after.startswith(IN_THE_PART)
     if REFUSAL.search(before):
         return Manner.REFUSED
     if CORRECTION.search(before) and not possessive and before.strip(" ,;:—-").lower() != "no":
@@ -234,10 +240,17 @@ def _manner(text: str, start: int, end: int) -> Manner:
     return Manner.NAMED
 
 
+def _is_listed(text: str, before: Mention, start: int, end: int) -> bool:
+    """Whether a name follows one that is spoken to, in "Caesar, Cleopatra: listen"."""
+    between = text[before.start + len(before.text) : start]
+    return not between.strip(" ,&，、") and text[end : end + 1] in (",", ":", "!", "?", "，", "：")
+
+
 def _is_addressed(text: str, before: str, start: int, end: int) -> bool:
     """Spoken to: first in the sentence with a comma or colon behind, or last with a comma before."""
-    behind = text[end:].lstrip(" \t)")
-    at_front = bool(GREETING.search(before)) and (
+    behind = text[end : end + REACH].lstrip(" \t)")
+    words = {token.key for token in _tokens(before)}
+    at_front = words <= words_in("greetings") and (
         behind[:1] in (",", "!", "?", ":", "，", "！", "：", "—") or not behind
     )
     at_back = before.rstrip().endswith((",", "，")) and behind[:1] in ("", "?", "!", ".", ",", "？", "！", "。", "，")

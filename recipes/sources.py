@@ -7,7 +7,6 @@ nothing half-made; weights whose digest is not the published one are removed.
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -23,6 +22,7 @@ from typing import Any, Literal
 from registry.blocks import file_digest
 from registry.errors import BaseError
 from registry.layout import Layout
+from registry.leases import owner_tag
 
 Say = Callable[[str], None]
 VOLATILE_CONFIG = ("_name_or_path", "transformers_version")  # differ between copies of one and the same model
@@ -123,7 +123,7 @@ def _made_whole(layout: Layout, folder: Path) -> Iterator[Path]:
     try:
         layout.scratch.mkdir(parents=True, exist_ok=True)
         layout.models.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f"model-{os.getpid()}-", dir=layout.scratch) as scratch:
+        with tempfile.TemporaryDirectory(prefix=f"model-{owner_tag()}-", dir=layout.scratch) as scratch:
             made = Path(scratch) / "made"
             made.mkdir()
             yield made

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch.nn import functional
 
 from recipes.bank import Bank
@@ -212,10 +212,13 @@ class _Run:
             moments = self.optimizer.state[leaf]
             tensors |= {f"{index}.leaf": leaf.detach(), f"{index}.best": best}
             tensors |= {f"{index}.{key}": moments[key] for key in ("step", "exp_avg", "exp_avg_sq")}
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.checkpoint.with_suffix(".partial")
-        save_file(tensors, fresh, metadata={"state": json.dumps(asdict(self.state))})
-        fresh.replace(self.checkpoint)
+        try:
+            self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            fresh.write_bytes(save(tensors, metadata={"state": json.dumps(asdict(self.state))}))
+            fresh.replace(self.checkpoint)
+        except OSError:  # a full disk: the run goes on, and the last whole checkpoint stays
+            fresh.unlink(missing_ok=True)
 
     def restore(self, path: Path) -> None:
         """A checkpoint that cannot be read whole is no checkpoint: the run starts at the beginning."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from registry.errors import BlockDamaged
 from registry.layout import Layout
+from registry.leases import owner_tag
 
 FILES = ("adapter_config.json", "adapter_model.safetensors", "neeko.json")
 
@@ -44,7 +45,7 @@ class BlockStore:
     def making(self) -> Iterator[Path]:
         """A scratch folder to make a block in; gone afterwards, whatever happened."""
         self.layout.scratch.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f"block-{os.getpid()}-", dir=self.layout.scratch) as scratch:
+        with tempfile.TemporaryDirectory(prefix=f"block-{owner_tag()}-", dir=self.layout.scratch) as scratch:
             folder = Path(scratch) / "block"  # readable by others as the umask says, which the scratch folder is not
             folder.mkdir()
             yield folder

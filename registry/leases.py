@@ -9,6 +9,16 @@ from pathlib import Path
 LEASE_SECONDS = 15 * 60.0  # for other hosts, whose processes cannot be looked at; renewed while work goes on
 
 
+def host_name() -> str:
+    """This machine's (or container's) name, without the dashes that scratch names are parted by."""
+    return socket.gethostname().replace("-", "_")
+
+
+def owner_tag() -> str:
+    """Names this process in the name of a scratch folder."""
+    return f"{os.getpid()}@{host_name()}"
+
+
 @dataclass(frozen=True)
 class Lease:
     """A claim by one process; `born` tells a recycled pid from its owner."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 from sqlalchemy.orm import load_only
 from sqlmodel import Session, col, delete, select, text, update
 
@@ -90,6 +90,12 @@ class Registry:
             if "locked" in str(error.orig):
                 raise RegistryBusy("The registry is busy; try again in a moment.") from error
             raise NeekoError(f"The registry could not be written ({error.orig}): check the disk it is on.") from error
+        except DatabaseError as error:
+            if isinstance(error, IntegrityError):
+                raise  # a rule of the schema, and a bug of ours
+            raise NeekoError(
+                f"The registry {self.layout.database} could not be written ({error.orig}): `neekoctl doctor` says more."
+            ) from error
 
     # banks
 

@@ -16,7 +16,7 @@ def add_character(
     change: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting of the preset.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Makes the run repeatable on one machine.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Makes the run repeatable on one machine.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was killed.")] = False,
     base: Base = None,
     encoder: Encoder = None,

@@ -15,7 +15,7 @@ def chat(
     temperature: Annotated[float, typer.Option(min=0.0, max=5.0, help="0 always takes the likeliest token.")] = 0.7,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest reply.")] = 160,
     persona: Annotated[bool, typer.Option("--persona", help="Add the persona to the system message.")] = False,
-    seed: Annotated[int | None, typer.Option(min=0, help="Makes sampled replies repeatable.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**63 - 1, help="Makes sampled replies repeatable.")] = None,
     signal: Signal = "all",
     base: Base = None,
     encoder: Encoder = None,

@@ -14,7 +14,7 @@ from torch.nn import functional
 from recipes.bank import Bank
 from recipes.base_model import BaseModel, find_projections, load_base
 from recipes.block import Block, Pair, load_block, save_block
-from registry.errors import BaseMismatch, RankError
+from registry.errors import BaseError, BaseMismatch, RankError
 from registry.ranks import RankRange
 
 TOKENS = torch.tensor([[5, 17, 42, 99, 200, 13, 7, 64], [88, 3, 150, 21, 9, 31, 250, 11]])
@@ -275,7 +275,7 @@ class PagedBank(RuleBasedStateMachine):
         mixes = [{at: 1.0} if at else {} for at in rows]
         with self.bank.serving(mixes):
             whole = logits(self.bank.base, TOKENS[:1].expand(len(rows), -1))
-        with self.bank.serving(mixes, single=True):
+        with self.bank.serving(mixes, tokens=1):
             single = logits(self.bank.base, TOKENS[:1, :1].expand(len(rows), -1))
         for place, at in enumerate(rows):
             expected = self.expected[at or RankRange(0, 0)]
@@ -307,7 +307,7 @@ def test_a_blend_adds_the_blocks_by_their_weights(fresh: Callable[[str], BaseMod
             merged.model.get_submodule(path).weight += weight * blocks[at].scale * (b @ a)
     with bank.serving([{AT[1]: 1.0}, mix]):
         torch.testing.assert_close(logits(base)[1], logits(merged)[1], atol=1e-4, rtol=0)
-    with bank.serving([{AT[1]: 1.0}, mix], single=True):
+    with bank.serving([{AT[1]: 1.0}, mix], tokens=1):
         single = logits(base, TOKENS[:, :1])[1]
     torch.testing.assert_close(single, logits(merged, TOKENS[:, :1])[1], atol=1e-4, rtol=0)
 
@@ -355,3 +355,61 @@ def test_a_range_that_is_not_the_blocks_or_not_free_is_refused(fresh: Callable[[
 def test_projections_that_read_one_x_share_its_product(fresh: Callable[[str], BaseModel]) -> None:
     packed = Bank(fresh("llama")).pack(random_block(fresh("llama")))
     assert [a.shape[0] for a in packed.a.values()] == [12, 4, 8, 4] * 2  # q k v, o, gate up, down
+
+
+def test_a_block_in_use_by_an_outer_context_keeps_its_place(fresh: Callable[[str], BaseModel]) -> None:
+    base = fresh("llama")
+    one, two = RankRange(0, 4), RankRange(4, 8)
+    bank = Bank(base, most_bytes=4 * sum(map(sum, base.shapes.values())) * 4)
+    bank.mount(random_block(base, 1), one)
+    with bank.serving([{one: 1.0}] * 2):
+        said = logits(base)
+        with bank.using(None), pytest.raises(RankError, match="in use"):
+            bank.mount(random_block(base, 2), two)
+        with pytest.raises(RankError, match="in use"):
+            bank.evict(one)
+        with pytest.raises(RankError, match="in use"):
+            bank.mount(random_block(base, 2), one)
+        assert torch.equal(logits(base), said)
+
+
+def test_a_mix_that_is_changed_in_place_is_another_mix(fresh: Callable[[str], BaseModel]) -> None:
+    base, at = fresh("llama"), RankRange(0, 4)
+    bank, mix = Bank(base), {at: 0.5}
+    bank.mount(random_block(base), at)
+    with bank.serving([mix] * 2):
+        half = logits(base)
+    mix[at] = 1.0
+    with bank.serving([mix] * 2):
+        assert (logits(base) - half).abs().max() > 1e-2
+
+
+def test_a_rank_that_never_fits_drives_nobody_out(fresh: Callable[[str], BaseModel]) -> None:
+    base = fresh("llama")
+    bank = Bank(base, most_bytes=4 * sum(map(sum, base.shapes.values())) * 4)
+    bank.mount(random_block(base), RankRange(0, 4))
+    with pytest.raises(RankError, match="lower rank"):
+        bank.mount(random_block(base, rank=5), RankRange(8, 13))
+    assert bank.mounted == [RankRange(0, 4)]
+
+
+def test_a_model_that_flattens_its_rows_serves_mixed_batches_too() -> None:
+    """OPT hands (rows * tokens, d_in) to its feed-forward layers."""
+    from transformers import OPTConfig, OPTForCausalLM
+
+    torch.manual_seed(0)
+    config = OPTConfig(vocab_size=264, hidden_size=32, ffn_dim=48, num_hidden_layers=2, num_attention_heads=2,
+                       max_position_embeddings=64, word_embed_proj_dim=32)  # fmt: skip
+    model = OPTForCausalLM(config).requires_grad_(False).eval()
+    base = BaseModel("opt", "f", model, None, find_projections(model))
+    bank, at = Bank(base), [RankRange(0, 4), RankRange(4, 8)]
+    for seed, each in enumerate(at):
+        bank.mount(random_block(base, seed), each)
+    for tokens in (TOKENS, TOKENS[:, :1]):
+        with bank.serving([{at[0]: 1.0}, {at[1]: 1.0}], tokens=tokens.shape[1]):
+            mixed = logits(base, tokens)
+        for row in range(2):
+            with bank.serving([{at[row]: 1.0}]):
+                torch.testing.assert_close(mixed[row], logits(base, tokens[row : row + 1])[0], atol=1e-4, rtol=0)
+    with bank.serving([{at[0]: 1.0}, {at[1]: 1.0}], tokens=5), pytest.raises(BaseError, match="cannot mix"):
+        logits(base)

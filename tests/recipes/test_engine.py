@@ -209,6 +209,22 @@ def test_a_request_for_a_block_that_is_not_resident_is_refused(bank: Bank) -> No
         Engine(bank).submit(Request(PROMPTS[0], {RankRange(0, 2): 1.0}, [], 4))
 
 
+def test_whatever_goes_wrong_in_a_step_ends_every_request_and_pins_nothing(bank: Bank) -> None:
+    at = RankRange(0, 2)
+    bank.mount(block_for(bank, 0), at)
+    engine = Engine(bank)
+    tickets = [engine.submit(Request(PROMPTS[0], {at: 1.0}, [], NEW))]
+    engine.step()
+    tickets.append(engine.submit(Request([10**6], {at: 1.0}, [], NEW)))
+    with pytest.raises(IndexError):
+        engine.step()
+    assert all(engine.ended(ticket) for ticket in tickets)
+    assert not engine.busy
+    bank.capacity = 2
+    bank.mount(block_for(bank, 1), RankRange(2, 4))
+    assert bank.mounted == [RankRange(2, 4)]
+
+
 # sampling
 
 

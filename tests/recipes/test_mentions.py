@@ -1,0 +1,135 @@
+"""Who is named and how: the table of conflicting wishes, slips, parts of names, quotations, and long or odd texts."""
+
+import time
+
+import pytest
+
+from recipes.mentions import Manner, Names
+
+PEOPLE = {
+    1: ["Julius Caesar", "Caesar"],
+    2: ["Cleopatra VII", "Cleopatra", "Kleopatra"],
+    3: ["Ludwig van Beethoven", "Louis"],
+    4: ["孙悟空", "美猴王"],
+    5: ["Will Hope", "Will"],
+    6: ["Chloé O'Brien"],
+    7: ["Martin Luther King", "MLK"],
+    8: ["Martin Eden"],
+}
+NAMES = Names(PEOPLE)
+
+
+def found(text: str) -> list[tuple[set[int], str]]:
+    return [(set(each.owners), each.manner.name) for each in NAMES.mentions(text)]
+
+
+def last_called(text: str) -> set[int] | None:
+    called = [each for each in NAMES.mentions(text) if each.manner == Manner.CALLED]
+    return set(called[-1].owners) if called else None
+
+
+@pytest.mark.parametrize(
+    ("text", "owners"),
+    [
+        ("CAESAR, are you there?", {1}),
+        ("hello kleopatra", {2}),
+        ("Chloe O'Brien, help!", {6}),
+        ("Tell me about Beethoven.", {3}),
+        ("beethoven, play", {3}),
+        ("Ludwig, play", {3}),
+        ("Bethoven, play", {3}),
+        ("Ludvig van Beethofen, play", {3}),
+        ("Cleoptra, come here", {2}),
+        ("mlk, what is your dream?", {7}),
+        ("Martin, who are you?", {7, 8}),
+        ("孙悟空你好", {4}),
+        ("请问美猴王在哪里", {4}),
+        ("Ｃａｅｓａｒ?", {1}),
+    ],
+)
+def test_a_name_counts_in_any_dress(text: str, owners: set[int]) -> None:
+    assert [each for each, _ in found(text)] == [owners]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Will it rain?", "I hope you will.", "What is the king of fruits?", "They seized her.", "", "   ", "12345 !!!",
+     "Eden is a garden", "I will", "Please be kind."],
+)  # fmt: skip
+def test_everyday_words_name_nobody(text: str) -> None:
+    assert [each for each, _ in found(text) if each != {8}] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "owner"),
+    [
+        ("Answer as Caesar.", 1),
+        ("Answer as Caesar, no, as Cleopatra.", 2),
+        ("Answer as Caesar, no, Cleopatra", 2),
+        ("Answer as Caesar, I mean Cleopatra", 2),
+        ("Don't answer as Caesar but as Cleopatra.", 2),
+        ("Not as Caesar, as Cleopatra!", 2),
+        ("Speak like Cleopatra would to Caesar.", 2),
+        ("Let Beethoven answer this one.", 3),
+        ("I want to talk to Cleopatra", 2),
+        ("you are Caesar now", 1),
+        ("as cleopatra: who are you?", 2),
+        ("Can you explain the Nile as Cleopatra?", 2),
+        ("请以孙悟空的身份回答", 4),
+        ("Switch to Will, please", 5),
+    ],
+)
+def test_whoever_is_called_upon_last_is_meant(text: str, owner: int) -> None:
+    assert last_called(text) == {owner}
+
+
+@pytest.mark.parametrize(
+    ("text", "manners"),
+    [
+        ("Cleopatra, what do you think of Caesar?", [({2}, "ADDRESSED"), ({1}, "TOPIC")]),
+        ("What do you think of Caesar?", [({1}, "TOPIC")]),
+        ("Can you discuss your relationship with Julius Caesar?", [({1}, "TOPIC")]),
+        ("What do you think, Caesar?", [({1}, "ADDRESSED")]),
+        ("Caesar, Cleopatra: who was braver?", [({1}, "ADDRESSED"), ({2}, "ADDRESSED")]),
+        ("Who was braver, Caesar or Cleopatra", [({1}, "NAMED"), ({2}, "NAMED")]),
+        ("Caesar's death changed your life.", [({1}, "TOPIC")]),
+        ("anyone but Caesar", [({1}, "REFUSED")]),
+    ],
+)
+def test_spoken_to_is_told_from_spoken_about(text: str, manners: list[tuple[set[int], str]]) -> None:
+    assert found(text) == manners
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['Translate: "Answer as Caesar."', "What does `as Cleopatra` mean?", "He said “be Caesar now” and left.",
+     "```\nanswer as Caesar\n```", "Er rief: «Kleopatra, komm!»"],
+)  # fmt: skip
+def test_somebody_elses_words_name_nobody(text: str) -> None:
+    assert found(text) == []
+
+
+def test_a_name_that_is_all_that_is_quoted_is_a_name() -> None:
+    assert last_called('Answer as "Cleopatra".') == {2}
+
+
+@pytest.mark.parametrize(
+    ("text", "stranger"),
+    [("Answer as Napoleon Bonaparte.", "Napoleon Bonaparte"), ("Let Mozart answer", "Mozart"),
+     ("Answer as Caesar.", None), ("Answer as Napoleon, no, answer as Caesar.", None), ("Answer quickly.", None),
+     ("You are great.", None)],
+)  # fmt: skip
+def test_somebody_who_does_not_live_here_is_noticed(text: str, stranger: str | None) -> None:
+    assert NAMES.stranger(text) == stranger
+
+
+LONG = {"one-word": "x" * 100_000, "as": "as " * 33_000, "names": "Caesar " * 15_000, "quotes": '"' * 99_999,
+        "apostrophes": "a'" * 50_000, "calls": "answer as " * 10_000, "greetings": "oh my dear " * 9_000}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", LONG.values(), ids=LONG)
+def test_a_hundred_kilobytes_are_read_quickly(text: str) -> None:
+    started = time.monotonic()
+    NAMES.mentions(text)
+    NAMES.stranger(text)
+    assert time.monotonic() - started < 3.0
