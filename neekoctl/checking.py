@@ -62,7 +62,7 @@ def _check_bank(
 
 def _check_one(stage: Stage, row: Character) -> dict[str, Any]:
     if not stage.registry.blocks.is_whole(row.block or ""):
-        return _entry(row, False, None, None, "the block on disk is not the bytes that were stored")
+        return _entry(row, False, None, None, "block damaged or missing")
     probes = stage.registry.probes(row)
     messages = [heldout_messages(row.system_message, probe.prompt, probe.reference) for probe in probes]
     measured = measure(stage, stage.mounted(row), messages)

@@ -38,7 +38,8 @@ class Boundary(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            _explain("Stopped; nothing half-made was kept.", None)
+            again = "; repeat it with --resume to go on with its training" if "add-character" in sys.argv else ""
+            _explain(f"Stopped; nothing half-made was kept{again}.", None)
             raise typer.Exit(1) from None
         except Exception as error:  # noqa: BLE001  the last wall before the user
             if ctx.params.get("debug") or not _is_expected(error):

@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -91,12 +91,16 @@ def onboard(registry: Registry, request: Request, screen: Screen) -> dict[str, A
     """
     plan = _plan(registry, request, screen)
     _refuse_full_disk(registry, plan.recipe.rank)
+    stage = None
+    if plan.bank.id is None:  # a base that cannot be loaded must not leave an empty bank behind
+        stage = set_stage(registry, plan.bank, say=screen.say)
+        plan = replace(plan, bank=registry.bank(plan.bank.base, plan.bank.fingerprint))
     reservation = registry.reserve(
         plan.bank, plan.profile.name, plan.profile.aliases, plan.recipe.rank, request.strategy
     )
     started = time.monotonic()
     with _given_back_on_failure(registry, reservation):
-        return _make_and_commit(registry, plan, reservation, screen, started)
+        return _make_and_commit(registry, plan, reservation, screen, started, stage)
 
 
 def _plan(registry: Registry, request: Request, screen: Screen) -> Plan:
@@ -119,16 +123,16 @@ def _given_back_on_failure(registry: Registry, reservation: Reservation) -> Iter
 
 
 def _make_and_commit(
-    registry: Registry, plan: Plan, reservation: Reservation, screen: Screen, started: float
+    registry: Registry, plan: Plan, reservation: Reservation, screen: Screen, started: float, stage: Stage | None
 ) -> dict[str, Any]:
     from neekoctl.certifying import bear_witness, compare
 
     texts = texts_of(registry, plan.request.encoder, screen.say)
     words = _prototypes(registry, plan, texts, screen)  # before the training: a wrong encoder is told at once
-    stage = set_stage(registry, plan.bank, say=screen.say)
+    stage = stage or set_stage(registry, plan.bank, say=screen.say)
     stage.bank.refuse_too_wide(plan.recipe.rank)
     residents = registry.characters(status=("ready",), bank=plan.bank)
-    screen.say(f"witnessing {len(residents)} residents before")
+    screen.say(f"witnessing the residents before: {len(residents)}")
     before = bear_witness(stage, residents)
     checkpoint = registry.layout.checkpoints / f"{plan.digest}.safetensors"
     made = _make(stage, plan, reservation, checkpoint, screen)
@@ -136,7 +140,7 @@ def _make_and_commit(
     probes = _measure_probes(stage, plan, digest, reservation, screen)
     for probe, vector in zip(probes, texts.encode([probe.prompt[-1]["content"] for probe in probes]), strict=True):
         probe.vector = vector.astype("<f4").tobytes()
-    screen.say(f"witnessing {len(residents)} residents after")
+    screen.say(f"witnessing the residents after: {len(residents)}")
     finding = compare(before, bear_witness(stage, residents))
     registry.renew(reservation)
     row = registry.commit(reservation, _onboarded(stage, plan, made, digest, probes, finding, words, texts))
@@ -236,7 +240,8 @@ def _refit_gate(registry: Registry, plan: Plan, texts: Texts, screen: Screen) ->
     if found["kept"]:
         screen.say(
             f"the gate keeps its version {found['version']}: under a new one {found['accuracy_now']:.0%} of the "
-            f"residents' probes would be found and no longer {found['accuracy_before']:.0%}; --accept-gate takes it"
+            f"residents' probes would still reach their owners, after {found['accuracy_before']:.0%}; --accept-gate "
+            f"takes it"
         )
     return found
 

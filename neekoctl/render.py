@@ -120,7 +120,9 @@ def onboarded(document: dict[str, Any]) -> None:
     others = certificate["others"]
     if others:
         colour = "green" if certificate["identical"] == others else "bold red"
-        console.print(f"[{colour}]{certificate['identical']} of {others} residents are, bit for bit, as before.[/]")
+        console.print(
+            f"[{colour}]As before, bit for bit: {certificate['identical']} of {_count(others, 'resident')}.[/]"
+        )
     console.print(f"[dim]{document['seconds']:.0f} s in all, {document['tokens_per_second']:.0f} tokens/s in training. "
                   f"Talk: neekoctl chat --as \"{escape(document['character'])}\"[/]")  # fmt: skip
 
@@ -131,7 +133,7 @@ def characters(rows: list[dict[str, Any]]) -> None:
         return
     lines = [("NAME", "ALIASES", "STRATEGY", "RANKS", "STATUS", "BLOCK", "SINCE")]
     for row in rows:
-        ranks = f"{row['rank_start']}-{row['rank_stop']}"
+        ranks = f"[{row['rank_start']}, {row['rank_stop']})"
         since = row["created_at"][:16].replace("T", " ")
         block = (row["block"] or "")[:12]
         lines.append((row["name"], ", ".join(row["aliases"]), row["strategy"], ranks, row["status"], block, since))
@@ -153,7 +155,7 @@ def character(row: Character, aliases: list[str], parents: list[Parent], certifi
         "block": row.block,
         "seed": row.seed,
         "preset": row.recipe.get("preset"),
-        "since": row.created_at,
+        "since": row.created_at[:16].replace("T", " "),
         "reason": row.reason,
     }
     if row.metrics.get("nll_after") is not None:
@@ -163,6 +165,8 @@ def character(row: Character, aliases: list[str], parents: list[Parent], certifi
     if parents:
         facts["parents"] = ", ".join(f"{parent.name} ({parent.weight:.2f})" for parent in parents)
     for key, value in facts.items():
+        if value in (None, ""):
+            continue
         console.print(f"  [dim]{key:12}[/] {escape(str(value))}")
     console.print(escape(str(row.description.get("persona", "")).strip()), style="italic")
 
@@ -235,6 +239,8 @@ def validated(document: dict[str, Any]) -> None:
         f"{document['training_conversations']} to train on, {_count(len(document['probes']), 'probe')} kept aside"
     )
     out().print(f"[green]{escape(document['name'])} is a good profile[/]: {counts}.")
+    for advice in document["advice"]:
+        out().print(f"[yellow]but[/] {escape(advice)}")
 
 
 def _count(number: int, what: str) -> str:
@@ -253,6 +259,6 @@ def routed(document: dict[str, Any]) -> None:
 def gate_version(document: dict[str, Any]) -> None:
     """What a rebuilding of the gate came to."""
     now, before = document["accuracy_now"], document["accuracy_before"]
-    found = "" if now is None else f"; the owners of {now:.0%} of {document['questions']} probes are found"
+    found = "" if now is None else f"; {now:.0%} of {document['questions']} probes reach their owners"
     was = "" if before is None else f" ({before:.0%} before)"
     out().print(f"Gate {document['version']} is in use{found}{was}.")

@@ -10,7 +10,7 @@ import yaml
 from registry.errors import Fault, ProfileError, UsageError
 from registry.heldout import split
 from registry.names import fold
-from registry.profile import load_profile
+from registry.profile import Profile, is_a_name, load_profile
 
 TEMPLATE = """\
 name: {name}
@@ -24,10 +24,12 @@ facts:                        # one plain sentence each
 # style: How this character speaks, in a sentence.
 dialogues: {file}   # one conversation a line; sixty exchanges or more make a voice
 """
+PLACEHOLDER = "Write here what"
 EXCHANGES = [
-    ("Hello!", "Write here what {name} would answer."),
-    ("Where were you born?", "Write here what {name} would answer, in that unmistakable voice."),
+    ("Hello!", f"{PLACEHOLDER} {{name}} would answer."),
+    ("Where were you born?", f"{PLACEHOLDER} {{name}} would answer, in that unmistakable voice."),
 ]
+FEW = 20  # replies
 
 
 def scaffold(name: str, folder: Path) -> list[Path]:
@@ -37,8 +39,8 @@ def scaffold(name: str, folder: Path) -> list[Path]:
         UsageError: a file is already there, or the name gives no file name.
     """
     stem = re.sub(r"[^\w]+", "-", fold(name)).strip("-")
-    if not stem:
-        raise UsageError(f"{name!r} cannot be a name: use letters.")
+    if not stem or not is_a_name(name):
+        raise UsageError(f"{name!r} cannot be a name: use letters on one line, and begin with neither / nor -.")
     profile, dialogues = folder / f"{stem}.yaml", folder / f"{stem}.jsonl"
     if taken := [path.name for path in (profile, dialogues) if path.exists()]:
         raise UsageError(f"{taken[0]} is already there: choose another folder with --out.")
@@ -71,4 +73,16 @@ def validation(path: Path) -> dict[str, Any]:
         "exchanges": sum(len(talk.messages) // 2 for talk in profile.dialogues),
         "training_conversations": len(parts.train),
         "probes": [probe.prompt[-1].content for probe in parts.probes],
+        "advice": _advice(profile),
     }
+
+
+def _advice(profile: Profile) -> list[str]:
+    """What is allowed and yet unwise."""
+    replies = [turn.content for talk in profile.dialogues for turn in talk.messages[1::2]]
+    advice = []
+    if any(reply.startswith(PLACEHOLDER) for reply in replies):
+        advice.append("some replies are still the scaffold's: write your own, or the character will say them")
+    if len(replies) < FEW:
+        advice.append(f"{len(replies)} replies are few: a voice begins at about {FEW}, and sixty make it unmistakable")
+    return advice

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from recipes.sources import DEFAULT_BASE, fingerprint, folder_of, local_folder
 from registry.errors import BaseError, BaseMismatch, UsageError
 from registry.ranks import RankRange
-from registry.store import Registry
+from registry.store import CAPACITY, Registry
 from registry.tables import Bank, Character
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ def canonical(registry: Registry, base: str) -> str:
 
 
 def choose_bank(registry: Registry, base: str | None, *, say: Say) -> Bank:
-    """The bank to add to: the one over `base`, else the only one there is, else a new one over the default base.
+    """The bank to add to: the one over `base`, else the only one there is, else a new one over the default base,
+    which is not in the database (its id is None) until `Registry.bank` puts it there.
 
     Raises:
         UsageError: several banks and no `base` to tell them apart.
@@ -82,13 +83,23 @@ def choose_bank(registry: Registry, base: str | None, *, say: Say) -> Bank:
     for bank in banks:
         if bank.base == name and bank.fingerprint != found:
             raise _mismatch(bank, found)
-    return _followed(registry, registry.bank(name, found), name)
+    for bank in banks:
+        if bank.fingerprint == found:
+            return _followed(registry, bank, name)
+    return Bank(base=name, fingerprint=found, capacity=CAPACITY)
 
 
 def _followed(registry: Registry, bank: Bank, name: str) -> Bank:
     """The bank, its base's place brought up to date when the base has moved to `name`."""
-    moved = Path(bank.base).is_absolute() and not Path(bank.base).exists()
-    return registry.relocate(bank, name) if moved else bank
+    return bank if _is_still_there(registry, bank) else registry.relocate(bank, name)
+
+
+def _is_still_there(registry: Registry, bank: Bank) -> bool:
+    """Whether the bank's base lies where it was; aliases and hub ids have no other place."""
+    folder = Path(bank.base)
+    if not folder.is_absolute():
+        return True
+    return (folder / "config.json").is_file() and fingerprint(registry.layout, folder) == bank.fingerprint
 
 
 def existing_banks(registry: Registry, base: str | None) -> list[Bank]:

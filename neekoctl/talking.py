@@ -11,7 +11,7 @@ from neekoctl import render
 from neekoctl.conversation import Conversation, Reply
 from neekoctl.hosting import Host
 from neekoctl.routing import Router, texts_of
-from neekoctl.stage import bank_of, choose_bank, set_stage
+from neekoctl.stage import bank_of, choose_bank, existing_banks, set_stage
 from recipes.engine import Sampling
 from registry.errors import NeekoError, UsageError
 from registry.store import Registry
@@ -39,6 +39,7 @@ class TalkOptions:
     json: bool
     encoder: str | None = None
     signal: str = "all"
+    bare: bool = False
 
     @property
     def sampling(self) -> Sampling:
@@ -54,6 +55,8 @@ def talk(registry: Registry, options: TalkOptions) -> None:
     """
     if options.json and options.once is None:
         raise UsageError("--json goes with --once: one question, one document.")
+    if options.bare and options.speaker is not None:
+        raise UsageError("--bare and --as exclude each other: the base model answers, or somebody.")
     if options.once is not None and not options.once.strip():
         raise UsageError("--once needs something to say.")
     talk = _Talk(registry, options)
@@ -75,6 +78,8 @@ class _Talk:
         self.conversation: Conversation | None = None
         if options.speaker is not None:
             self.conversation = self._with(registry.ready(options.speaker))
+        elif options.bare:
+            self.conversation = self._with(None)
         elif registry.characters(status=("ready",), brief=True):
             texts = texts_of(registry, options.encoder, render.say)
             router = Router(registry, texts, options.signal)
@@ -85,6 +90,12 @@ class _Talk:
 
     def _with(self, row: Character | None) -> Conversation:
         bank = bank_of(self.registry, row) if row else choose_bank(self.registry, self.options.base, say=render.say)
+        if (
+            row
+            and self.options.base
+            and bank.id not in [each.id for each in existing_banks(self.registry, self.options.base)]
+        ):
+            raise UsageError(f"{row.name} lives over {bank.base}: leave --base out.")
         return Conversation(set_stage(self.registry, bank, say=render.say), row, self.options.persona)
 
     def _turn(self, text: str) -> tuple[Conversation | None, str]:

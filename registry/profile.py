@@ -29,6 +29,11 @@ Text = Annotated[str, Field(min_length=1)]
 Location = tuple[str | int, ...]
 
 
+def is_a_name(text: str) -> bool:
+    """Whether a character may be called so: printable, and neither a command of the chat nor an option."""
+    return text.isprintable() and bool(fold(text)) and not text.startswith(("/", "-"))
+
+
 class Strict(BaseModel):
     """Unknown keys refused, nothing coerced, surrounding white space dropped."""
 
@@ -84,7 +89,7 @@ class Profile(Strict):
     @classmethod
     def printable(cls, value: str | list[str]) -> str | list[str]:
         for name in [value] if isinstance(value, str) else value:
-            if not name.isprintable() or not fold(name) or name.startswith(("/", "-")):
+            if not is_a_name(name):
                 raise ValueError("must be one printable line that does not begin with / or -")
         return value
 

@@ -305,9 +305,12 @@ def _refuse_taken(session: Session, names: list[str]) -> None:
         if handle := session.get(Handle, fold(name)):
             owner = session.get(Character, handle.character_id)
             assert owner is not None
-            state = "is being added by another command" if owner.status == "reserved" else "already answers to it"
+            if owner.status == "reserved":
+                raise NameTaken(
+                    f"Another command is adding {owner.name} just now: wait for it, or choose another name."
+                )
             raise NameTaken(
-                f"The name {name!r} is taken: {owner.name} {state}; choose another name or alias, "
+                f"The name {name!r} is taken: {owner.name} already answers to it; choose another name or alias, "
                 f"or `neekoctl remove {owner.name!r}` first."
             )
 

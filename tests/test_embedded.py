@@ -27,7 +27,8 @@ def test_a_starter_character_moves_in_speaks_and_stays(neekoctl, embedded: None)
     document = done.document
     ratio = perplexity(document["heldout_nll_after"]) / perplexity(document["heldout_nll_before"])
     assert ratio <= 0.65
-    bare = neekoctl("chat", "--once", "Who are you?", "--temperature", 0, "--max-new-tokens", 40, "--json").document
+    bare = neekoctl("chat", "--bare", "--once", "Who are you?", "--temperature", 0, "--max-new-tokens", 40,
+                    "--json").document  # fmt: skip
     his = neekoctl("chat", "--as", "SHERLOCK", "--once", "Who are you?", "--temperature", 0, "--max-new-tokens", 40,
                    "--json").document  # fmt: skip
     assert his["character"] == "Sherlock Holmes"

@@ -11,6 +11,7 @@ def chat(
     speaker: Annotated[
         str | None, typer.Option("--as", metavar="NAME", help="Who answers; without it, whomever the words mean.")
     ] = None,
+    bare: Annotated[bool, typer.Option("--bare", help="Let the base model answer, without anybody's block.")] = False,
     once: Annotated[str | None, typer.Option(metavar="TEXT", help="Ask this, print the reply, and leave.")] = None,
     temperature: Annotated[float, typer.Option(min=0.0, max=5.0, help="0 always takes the likeliest token.")] = 0.7,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest reply.")] = 160,
@@ -26,5 +27,5 @@ def chat(
     from registry.layout import Layout
     from registry.store import Registry
 
-    options = TalkOptions(speaker, once, temperature, max_new_tokens, persona, seed, base, json, encoder, signal)
+    options = TalkOptions(speaker, once, temperature, max_new_tokens, persona, seed, base, json, encoder, signal, bare)
     talk(Registry(Layout.default()), options)

@@ -20,7 +20,7 @@ def remove(
     from registry.store import Registry
 
     registry = Registry(Layout.default())
-    row = registry.find(name)
+    row = registry.ready(name)
     if not yes and not sys.stdin.isatty():
         raise UsageError(f"Without a terminal nobody can be asked: repeat with --yes to remove {row.name}.")
     if not yes and not typer.confirm(f"Remove {row.name} and free ranks [{row.start}, {row.stop})?", err=True):
@@ -29,4 +29,4 @@ def remove(
     if json:
         render.document({"removed": row.name, "rank_start": row.start, "rank_stop": row.stop, "block": row.block})
     else:
-        render.out().print(f"{row.name} moved out; ranks {row.start}-{row.stop} are free.", markup=False)
+        render.out().print(f"{row.name} moved out; ranks [{row.start}, {row.stop}) are free.", markup=False)

@@ -1,0 +1,154 @@
+"""The gate through the command line: routed, chatted with, reported on, rebuilt. The pico encoder knows no meaning, so
+what is decided by words alone is tried on the real one; here names decide and everything else must hold together."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from registry.gates import active_gate, probes_of_everybody, prototypes_of
+from registry.store import Registry
+from tests.picos import write_profile
+
+pytestmark = pytest.mark.usefixtures("pico_environment")
+QUICK = ("--preset", "quick")
+
+
+@pytest.fixture
+def two(neekoctl, pico_environment: None, tmp_path: Path) -> None:
+    for name, aliases in (("Ant", ("Formica",)), ("Bee", ())):
+        assert neekoctl("add-character", write_profile(tmp_path, name, aliases), *QUICK).code == 0
+
+
+@pytest.mark.usefixtures("two")
+def test_route_answers_with_the_promised_document(neekoctl) -> None:
+    document = neekoctl("route", "Answer as FORMICA, please", "--json").document
+    assert (document["decision"], document["character"]) == ("match", "Ant")
+    assert document["candidates"] == [{"character": "Ant", "score": 1.0, "probability": 1.0}]
+    document = neekoctl("route", "Ant, Bee: who sings?", "--json").document
+    assert (document["decision"], document["character"]) == ("ambiguous", None)
+    assert {each["character"] for each in document["candidates"]} == {"Ant", "Bee"}
+    assert neekoctl("route", "Answer as Napoleon", "--json").document["decision"] == "unknown"
+    assert "Ant" in neekoctl("route", "hello ant").out
+    for signal in ("prototypes", "similarity"):
+        assert neekoctl("route", "Where do you sleep?", "--gate", signal, "--json").document["candidates"]
+
+
+@pytest.mark.usefixtures("two")
+def test_an_onboarding_stores_prototypes_that_are_no_probes_and_a_version(neekoctl, registry: Registry) -> None:
+    kept = prototypes_of(registry, registry.find("Ant"))
+    prompts = {each.text for each in kept if each.kind == "prompt"}
+    probes = {probe.prompt[-1]["content"] for probe, _ in probes_of_everybody(registry)}
+    assert prompts
+    assert not prompts & probes
+    assert kept[0].kind == "persona"
+    assert kept[0].vector == registry.find("Ant").role_embedding
+    assert all(probe.vector for probe, _ in probes_of_everybody(registry))
+    assert {probe.routed for probe, _ in probes_of_everybody(registry)} <= {"Ant", "Bee", "ambiguous", "unknown"}
+    version = active_gate(registry)
+    assert version is not None
+    assert set(version.settings) == {"prototypes", "similarity"}
+
+
+@pytest.mark.usefixtures("two")
+def test_a_newcomer_touches_nobody_elses_prototypes(neekoctl, registry: Registry, tmp_path: Path) -> None:
+    before = [each.vector for each in prototypes_of(registry, registry.find("Ant"))]
+    document = neekoctl("add-character", write_profile(tmp_path, "Cat"), *QUICK, "--json").document
+    assert [each.vector for each in prototypes_of(registry, registry.find("Ant"))] == before
+    assert document["gate"]["questions"] == len([1 for _, owner in probes_of_everybody(registry) if owner != "Cat"])
+
+
+@pytest.mark.usefixtures("two")
+def test_a_gate_that_finds_residents_less_often_is_not_put_in_use_unless_accepted(
+    neekoctl, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = active_gate(registry)
+    assert version is not None
+    monkeypatch.setattr("neekoctl.gating._last_routed", lambda _: 2.0)
+    done = neekoctl("add-character", write_profile(tmp_path, "Cat"), *QUICK, "--json")
+    assert (done.code, done.document["gate"]["kept"], "--accept-gate" in done.err) == (0, True, True)
+    assert active_gate(registry) == version
+    taken = neekoctl("add-character", write_profile(tmp_path, "Dog"), *QUICK, "--accept-gate", "--json")
+    assert taken.document["gate"]["kept"] is False
+    now = active_gate(registry)
+    assert now is not None
+    assert now.version == (version.version or 0) + 1
+
+
+@pytest.mark.usefixtures("two")
+def test_chat_without_a_name_asks_lets_answer_and_hands_over(neekoctl) -> None:
+    who = neekoctl("chat", "--once", "Ant or Bee, who sings?", "--max-new-tokens", 4, "--json").document
+    assert (who["character"], who["decision"]) == (None, "ambiguous")
+    assert who["reply"].startswith("Who is meant: ")
+    done = neekoctl("chat", "--once", "Bee, do you sing?", "--max-new-tokens", 4, "--json").document
+    assert (done["character"], done["decision"]) == ("Bee", "match")
+    strange = neekoctl("chat", "--once", "Answer as Napoleon.", "--max-new-tokens", 4, "--json").document
+    assert (strange["character"], strange["decision"]) == (None, "unknown")
+    piped = neekoctl("chat", "--max-new-tokens", 4, stdin="Ant, Bee: hello!\nBee, please\nAnt, and you?\n")
+    assert piped.code == 0
+    assert "Who is meant: Ant or Bee?" in piped.out
+    assert piped.err.index("Bee answers") < piped.err.index("Ant answers")
+
+
+@pytest.mark.usefixtures("two")
+def test_the_report_adds_up_and_draws(neekoctl, registry: Registry, tmp_path: Path) -> None:
+    page = tmp_path / "pages" / "gate.html"
+    document = neekoctl("gate", "report", "--json", "--html", page).document
+    count = len(probes_of_everybody(registry))
+    assert document["questions"] == count == sum(map(sum, document["confusion"]["counts"]))
+    assert sum(document["decisions"].values()) == count
+    assert sum(row["questions"] for row in document["characters"]) == count
+    assert document["coverage"][-1] == [1.0, document["top_1"]]
+    assert sum(row["questions"] for row in document["calibration"]) == count
+    text = page.read_text(encoding="utf-8")
+    assert "Plotly.newPlot" in text
+    assert "<script src=" not in text
+    assert "PRECISION" in neekoctl("gate", "report").out
+
+
+@pytest.mark.usefixtures("two")
+def test_another_encoder_is_refused_until_everybody_is_embedded_anew(
+    neekoctl, registry: Registry, tmp_path: Path, pico_encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(pico_encoder, other)
+    config = other / "config.json"
+    config.write_text(config.read_text().replace('"layer_norm_eps": 1e-12', '"layer_norm_eps": 1e-9'))
+    monkeypatch.setenv("NEEKOCTL_ENCODER", str(other))
+    for command in (["route", "Where do you sleep?"], ["chat", "--once", "Where?"],
+                    ["add-character", write_profile(tmp_path, "Cat"), *QUICK]):  # fmt: skip
+        refused = neekoctl(*command)
+        assert (refused.code, "gate rebuild" in refused.err) == (1, True)
+    assert [row.name for row in registry.characters()] == ["Ant", "Bee"]
+    rebuilt = neekoctl("gate", "rebuild", "--json").document
+    assert rebuilt["kept"] is False
+    assert neekoctl("route", "Where do you sleep?", "--gate", "head", "--json").code == 0
+    version = active_gate(registry)
+    assert version is not None
+    assert set(version.settings) == {"prototypes", "similarity", "head"}
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "words"),
+    [
+        (["route", "hello"], 1, "Nobody lives here yet"),
+        (["gate", "report"], 1, "Nobody lives here yet"),
+    ],
+)
+def test_an_empty_house(neekoctl, command: list[str], code: int, words: str) -> None:
+    done = neekoctl(*command)
+    assert (done.code, words in done.err) == (code, True)
+
+
+@pytest.mark.usefixtures("two")
+def test_bad_input_is_a_sentence(neekoctl) -> None:
+    for command, code, words in (
+        (["route", ""], 2, "nothing to route"),
+        (["route", "\x07"], 2, "nothing to route"),
+        (["route", "hi", "--gate", "magic"], 2, "no signal"),
+        (["route", "hi", "--gate", "head"], 2, "gate rebuild"),
+    ):
+        done = neekoctl(*command)
+        assert (done.code, words in done.err) == (code, True), done.err
+    for text in ("../../etc/passwd [0, 8) blocks/aa", "\x1b[31m" * 100, "Where? " * 15_000):
+        assert neekoctl("route", text, "--json").code == 0
