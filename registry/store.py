@@ -307,7 +307,8 @@ def _refuse_taken(session: Session, names: list[str]) -> None:
             assert owner is not None
             if owner.status == "reserved":
                 raise NameTaken(
-                    f"Another command is adding {owner.name} just now: wait for it, or choose another name."
+                    f"The name {name!r} is taken: {owner.name} is being added by another command; wait for it, or "
+                    f"choose another name."
                 )
             raise NameTaken(
                 f"The name {name!r} is taken: {owner.name} already answers to it; choose another name or alias, "
