@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test lint bench docs clean
+.PHONY: setup demo test lint bench study-gate docs clean
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -23,6 +23,9 @@ lint: setup
 
 bench: setup
 	$(BIN)/python -m tests.bench $(ONLY)
+
+study-gate: setup
+	$(BIN)/python -m tests.studies.gate $(DATA)
 
 docs: setup
 	$(BIN)/python -m neekoctl.commands.reference docs/commands.md

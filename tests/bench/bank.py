@@ -116,7 +116,7 @@ def _switching(bank: Any, mixes: list[Any]) -> list[Figure]:
     def switch(number: int) -> float:
         rows[0] = mixes[number % ROWS]
         started = time.perf_counter()
-        with bank.serving(rows):
+        with bank.serving(rows, tokens=1):
             return time.perf_counter() - started
 
     seconds = statistics.median(switch(number) for number in range(200))
