@@ -154,14 +154,15 @@ class Projected(nn.Module):
         super().__init__()
         self.base, self.path, self.group, self.place, self.plan = base, path, group, place, plan
         self.last = place == group.width - 1
+        self.linear = base.forward  # looked up once: torch searches a module's children at every call
         self.pages: torch.Tensor | None = None  # (R, d_out)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # (..., d_in) -> (..., d_out)
         plan = self.plan
         if not plan.runs:
-            return self.base(x)
+            return self.linear(x)
         flat, lows = self.group.seen(x, plan, self.last)
-        y: torch.Tensor = self.base(flat)  # (tokens, d_out)
+        y: torch.Tensor = self.linear(flat)  # (tokens, d_out)
         if plan.ranks is not None:
             self._add_single(y, lows[0][self.place], plan.ranks)
         else:
