@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,9 +34,16 @@ class Finding:
     evidence: dict[str, Any]
 
 
-def bear_witness(stage: Stage, residents: list[Character]) -> list[Witness]:
-    """Read every resident's block, and take the logits of the first `MOST_PROBED` on their own probes."""
-    return [_see(stage, each, probed=place < MOST_PROBED) for place, each in enumerate(residents)]
+def bear_witness(stage: Stage, residents: list[Character], renew: Callable[[], None]) -> list[Witness]:
+    """Read every resident's block, and take the logits of the first `MOST_PROBED` on their own probes.
+
+    `renew` is called for each, so that a lease does not run out over many residents.
+    """
+    witnesses = []
+    for place, each in enumerate(residents):
+        witnesses.append(_see(stage, each, probed=place < MOST_PROBED))
+        renew()
+    return witnesses
 
 
 def _see(stage: Stage, resident: Character, *, probed: bool) -> Witness:

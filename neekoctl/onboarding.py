@@ -133,15 +133,16 @@ def _make_and_commit(
     stage.bank.refuse_too_wide(plan.recipe.rank)
     residents = registry.characters(status=("ready",), bank=plan.bank)
     screen.say(f"witnessing the residents before: {len(residents)}")
-    before = bear_witness(stage, residents)
+    renew = _every(RENEW_SECONDS, lambda: registry.renew(reservation))
+    before = bear_witness(stage, residents, renew)
     checkpoint = registry.layout.checkpoints / f"{plan.digest}.safetensors"
-    made = _make(stage, plan, reservation, checkpoint, screen)
+    made = _make(stage, plan, renew, checkpoint, screen)
     digest = _store(stage, plan, made, reservation)
     probes = _measure_probes(stage, plan, digest, reservation, screen)
     for probe, vector in zip(probes, texts.encode([probe.prompt[-1]["content"] for probe in probes]), strict=True):
         probe.vector = vector.astype("<f4").tobytes()
     screen.say(f"witnessing the residents after: {len(residents)}")
-    finding = compare(before, bear_witness(stage, residents))
+    finding = compare(before, bear_witness(stage, residents, renew))
     registry.renew(reservation)
     row = registry.commit(reservation, _onboarded(stage, plan, made, digest, probes, finding, words, texts))
     checkpoint.unlink(missing_ok=True)
@@ -149,7 +150,7 @@ def _make_and_commit(
     return {**_document(row, plan, made, finding, time.monotonic() - started), "gate": gate}
 
 
-def _make(stage: Stage, plan: Plan, reservation: Reservation, checkpoint: Path, screen: Screen) -> Made:
+def _make(stage: Stage, plan: Plan, renew: Callable[[], None], checkpoint: Path, screen: Screen) -> Made:
     from recipes.exchanges import with_system
     from recipes.task import Task
 
@@ -157,7 +158,6 @@ def _make(stage: Stage, plan: Plan, reservation: Reservation, checkpoint: Path, 
         checkpoint.unlink(missing_ok=True)
     elif not checkpoint.is_file():
         screen.say("nothing to resume: starting at the beginning")
-    renew = _every(RENEW_SECONDS, lambda: stage.registry.renew(reservation))
 
     def report(progress: Progress) -> None:
         screen.progress(progress)

@@ -176,7 +176,9 @@ class Projected(nn.Module):
 
     def _add_runs(self, y: torch.Tensor, lows: list[Lows], width: int) -> None:
         for run, low in zip(self.plan.runs, lows, strict=True):
-            b = run.block.b[self.path].to(y.dtype)
+            b = run.block.b[self.path]
+            if b.dtype != y.dtype:  # trained in fp32 under a bf16 base
+                b = b.to(y.dtype)
             rows = y if run.stop is None else y[run.start * width : run.stop * width]
             rows.addmm_(low[self.place], b, alpha=run.scale)
 

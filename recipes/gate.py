@@ -7,7 +7,8 @@ Whoever is called upon or spoken to decides; where nobody is, the words are comp
     P       = softmax, with nobody as one more c
 
     signal       score_c(t)
-    prototypes   mean of the `NEAREST` largest <t, p> over the prompts p that c is known to answer (the default)
+    prototypes   mean of the `NEAREST` largest <t, p> over the prompts that c is known to answer, its facts, and the
+                 passages of its persona (the default)
     similarity   <t, role embedding of c>: Neeko's way (arXiv 2402.13717, section 3.3)
     head         <h(t), mean of h(p)>, h a contrastive map learned on everybody's prototypes
 
@@ -91,14 +92,10 @@ class Scorer:
         return np.stack([*columns, self.score(turns, self.nobody)], axis=1)
 
     def prototypes(self, owner: int) -> np.ndarray:
-        """(n, d): the prompts of a character, or all that is known of it when they are few; its role embedding alone
-        where the signal is similarity."""
+        """(n, d): all that speaks for a character; its role embedding alone where the signal is similarity."""
         rows = self.roles.rows(owner)
-        vectors, is_prompt = self.roles.vectors[rows], self.roles.kinds[rows] == PROMPT
-        if self.signal == "similarity":
-            role: np.ndarray = vectors[~is_prompt][:1]
-            return role
-        return vectors[is_prompt] if is_prompt.sum() >= NEAREST else vectors
+        vectors: np.ndarray = self.roles.vectors[rows]
+        return vectors[self.roles.kinds[rows] != PROMPT][:1] if self.signal == "similarity" else vectors
 
     def score(self, turns: np.ndarray, rows: np.ndarray, itself: np.ndarray | None = None) -> np.ndarray:
         """(m, d), (n, d) -> (m,); `itself` (m,) names the row that each turn is, and that is left out."""

@@ -55,14 +55,15 @@ def _drawn(roles: Roles, seed: int) -> list[int]:
 def _examples(scorer: Scorer, owners: list[int], seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Prompts and nobody's requests, each scored against everybody without itself; the label is a column."""
     roles = scorer.roles
-    asked = [roles.vectors[roles.rows(owner)][roles.kinds[roles.rows(owner)] == PROMPT] for owner in owners]
-    asked.append(scorer.nobody)
     rows = [*(scorer.prototypes(owner) for owner in owners), scorer.nobody]
+    whole = [*(roles.vectors[roles.rows(owner)] for owner in owners), scorer.nobody]
+    asked = [*(np.flatnonzero(roles.kinds[roles.rows(owner)] == PROMPT) for owner in owners), np.arange(len(whole[-1]))]
     scores, labels = [], []
-    for label, part in enumerate(asked):
-        chosen = np.random.default_rng([seed, label]).permutation(len(part))[: max(NEAREST, MOST_PROMPTS // len(asked))]
-        columns = [scorer.score(part[chosen], other, chosen if place == label else None)
-                   for place, other in enumerate(rows)]  # fmt: skip
+    for label, places in enumerate(asked):
+        most = max(NEAREST, MOST_PROMPTS // len(asked))
+        chosen = np.random.default_rng([seed, label]).permutation(places)[:most]
+        turns = whole[label][chosen]
+        columns = [scorer.score(turns, other, chosen if place == label else None) for place, other in enumerate(rows)]
         scores.append(np.stack(columns, axis=1))
         labels += [label] * len(chosen)
     return np.concatenate(scores), np.array(labels)

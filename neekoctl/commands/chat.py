@@ -22,7 +22,7 @@ def chat(
     encoder: Encoder = None,
     json: Json = False,
 ) -> None:
-    """Talk to a character; piped lines are answered one by one."""
+    """Talk to a character, or to whomever your words mean; piped lines are the turns of one conversation."""
     from neekoctl.talking import TalkOptions, talk
     from registry.layout import Layout
     from registry.store import Registry

@@ -22,6 +22,7 @@ from tests.studies.character_llm import Interviewed, read
 
 PAGE = Path(__file__).parents[2] / "docs" / "studies" / "gate.md"
 TURNS = 3
+PASSAGES = 6  # of the profile: about what a persona says
 OFF_TOPIC = """\
 What's the forecast for London on Saturday?|Could you write me a bash script to rename files?|How do I bake sourdough?
 Can you debug this C++ template error?|Is it going to snow next week?|Give me a low-carb recipe with tofu
@@ -80,7 +81,10 @@ def main(folder: Path) -> None:
 def _roles(people: list[Interviewed], encoder: Any) -> Roles:
     vectors, owners, kinds = [], [], []
     for owner, person in enumerate(people, start=1):
-        for kind, texts in (("persona", person.passages[:1]), ("prompt", [question for question, _ in person.known])):
+        for kind, texts in (
+            ("persona", person.passages[:PASSAGES]),
+            ("prompt", [question for question, _ in person.known]),
+        ):
             vectors.append(encoder.encode(texts))
             owners += [owner] * len(texts)
             kinds += [KINDS.index(kind)] * len(texts)
