@@ -24,7 +24,9 @@ class Host:
     say: Say
     with_persona: bool = False
     speaker: Character | None = None  # the last character that answered
-    turns: list[str] = field(default_factory=list)  # of the user
+    turns: list[str] = field(
+        default_factory=list
+    )  # of the user to characters: a question to nobody says nothing of them
     decision: Decision | None = None
     stage: Stage | None = None
     _conversation: Conversation | None = None
@@ -38,9 +40,9 @@ class Host:
         self._asked = text if decision.outcome == "ambiguous" else None
         if decision.outcome == "ambiguous":
             return None, text
-        self.turns.append(text)
         if decision.owner is None:
             return self._with(None), text
+        self.turns.append(text)
         self.speaker = self.router.character(decision.owner)
         return self._with(self.speaker), text
 

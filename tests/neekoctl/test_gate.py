@@ -91,6 +91,20 @@ def test_chat_without_a_name_asks_lets_answer_and_hands_over(neekoctl) -> None:
 
 
 @pytest.mark.usefixtures("two")
+def test_a_question_to_nobody_says_nothing_of_whom_is_meant_next(registry: Registry) -> None:
+    from neekoctl.hosting import Host
+    from neekoctl.routing import Router, texts_of
+    from recipes.gate import Decision
+
+    router = Router(registry, texts_of(registry, None, lambda _: None))
+    host = Host(registry, router, None, lambda _: None)
+    assert host.turn("Bee, hello!")[0].speaker.name == "Bee"
+    router.route = lambda turns, speaker: Decision("unknown", None, [], "")  # type: ignore[method-assign]
+    assert host.turn("What is the weather?")[0].speaker is None
+    assert (host.turns, host.speaker.name) == (["Bee, hello!"], "Bee")
+
+
+@pytest.mark.usefixtures("two")
 def test_the_report_adds_up_and_draws(neekoctl, registry: Registry, tmp_path: Path) -> None:
     page = tmp_path / "pages" / "gate.html"
     document = neekoctl("gate", "report", "--json", "--html", page).document
