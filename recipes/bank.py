@@ -131,7 +131,9 @@ class Group:
     def _low(self, flat: torch.Tensor, run: Run, width: int) -> Lows:
         """(tokens of the run, d_in) -> n times (tokens, r)."""
         rows = flat if run.stop is None else flat[run.start * width : run.stop * width]
-        return nn.functional.linear(rows, run.block.a[self.number].to(flat.dtype)).split(run.block.rank, dim=1)
+        a = run.block.a[self.number]
+        low = nn.functional.linear(rows, a if a.dtype == flat.dtype else a.to(flat.dtype))
+        return low.split(run.block.rank, dim=1) if self.width > 1 else (low,)
 
     def _single(self, flat: torch.Tensor, ranks: Ranks) -> Lows:
         """(B, d_in) -> n times (N,): only the dot products that the plan names."""
