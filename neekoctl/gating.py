@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from neekoctl.routing import Router, Texts, head_path, nobodys_vectors
+from neekoctl.routing import Router, Texts, everybodys_names, head_path, nobodys_vectors
 from recipes.gate import SCORED, Decision, Gate, Scorer, Settings
-from recipes.mentions import Names
 from registry.gates import active_gate, embed_anew, note_routes, probes_of_everybody, prototypes_of, put_gate
 from registry.profile import Profile
 from registry.roles import Roles, load_roles
@@ -62,6 +61,11 @@ class Judged:
     def questions(self) -> int:
         return len(self.routed)
 
+    def without(self, newcomer: str | None) -> Judged:
+        """The same, the probes of one character left out."""
+        kept = {probe: where for probe, where in self.routed.items() if self.owners[probe] != newcomer}
+        return Judged(self.owners, kept)
+
     @property
     def accuracy(self) -> float | None:
         """The share that still reaches its owner: given to it, or asked back about."""
@@ -106,12 +110,10 @@ def refit(registry: Registry, texts: Texts, *, newcomer: str | None = None, acce
     roles, nobody = load_roles(registry, texts.provenance), nobodys_vectors(registry, texts)
     settings, learned = _fitted(roles, nobody, head=head)
     probes = sampled(probes_of_everybody(registry))
-    handles = registry.handles()
-    gate = Gate(Names({owner: handles.get(owner, []) for owner in roles.everybody}),
-                Scorer(roles, nobody, "prototypes"), Settings.read(settings["prototypes"]))  # fmt: skip
-    router = Router(registry, texts, gate=gate)
-    residents = [each for each in probes if each[1] != newcomer]
-    before, now = _last_routed(residents), judge(router, residents)
+    names, scorer = everybodys_names(registry, roles.everybody), Scorer(roles, nobody, "prototypes")
+    router = Router(registry, texts, gate=Gate(names, scorer, Settings.read(settings["prototypes"])))
+    everybody = judge(router, probes)
+    before, now = _last_routed([each for each in probes if each[1] != newcomer]), everybody.without(newcomer)
     evidence = {"questions": now.questions, "accuracy_before": before, "accuracy_now": now.accuracy}
     kept = active_gate(registry)
     if kept is not None and (before or 0.0) - (now.accuracy or 0.0) > TOLERANCE and not accept:
@@ -119,7 +121,7 @@ def refit(registry: Registry, texts: Texts, *, newcomer: str | None = None, acce
     row = put_gate(registry, texts.provenance, settings, evidence)
     if learned is not None:
         _write_head(registry, row.version or 0, learned)
-    note_routes(registry, judge(router, probes).routed)
+    note_routes(registry, everybody.routed)
     return {"version": row.version, "kept": False, **evidence}
 
 

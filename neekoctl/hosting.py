@@ -24,9 +24,7 @@ class Host:
     say: Say
     with_persona: bool = False
     speaker: Character | None = None  # the last character that answered
-    turns: list[str] = field(
-        default_factory=list
-    )  # of the user to characters: a question to nobody says nothing of them
+    turns: list[str] = field(default_factory=list)  # the user's, to characters: one to nobody tells nothing of them
     decision: Decision | None = None
     stage: Stage | None = None
     _conversation: Conversation | None = None

@@ -69,17 +69,16 @@ class Router:
         self.people = {row.id or 0: row for row in registry.characters(status=("ready",), brief=True)}
         if not self.people:
             raise NeekoError("Nobody lives here yet: `neekoctl add-character profile.yaml` moves the first one in.")
-        handles = registry.handles()
-        names = Names({owner: handles.get(owner, []) for owner in self.people})
-        self.gate = gate or self._opened(names, signal)
+        self.gate = gate or self._opened(signal)
 
-    def _opened(self, names: Names, signal: str) -> Gate:
+    def _opened(self, signal: str) -> Gate:
         """The version in use, with the prototypes of today."""
         scored = signal if signal in SCORED else "prototypes"
         kept = active_gate(self.registry)
         settings = Settings.read((kept.settings if kept else {}).get(scored, {}))
         head = read_head(self.registry, kept.version) if kept and kept.version and signal == "head" else None
         roles, nobody = load_roles(self.registry, self.texts.provenance), nobodys_vectors(self.registry, self.texts)
+        names = everybodys_names(self.registry, list(self.people))
         return Gate(names, Scorer(roles, nobody, scored, head), settings, signal)
 
     def route(self, turns: Sequence[str], speaker: Character | None = None) -> Decision:
@@ -102,6 +101,12 @@ class Router:
             ],
             "reason": decision.reason,
         }  # fmt: skip
+
+
+def everybodys_names(registry: Registry, owners: Sequence[int]) -> Names:
+    """The names and aliases of these characters, ready to be found in a text."""
+    handles = registry.handles()
+    return Names({owner: handles.get(owner, []) for owner in owners})
 
 
 def nobodys_vectors(registry: Registry, texts: Texts) -> np.ndarray:

@@ -23,7 +23,6 @@ SHORTEST_PART = 3  # letters of a part of a name that may stand for the whole
 SHORTEST_SLIP = 5  # letters of a word in which one wrong letter is forgiven; from 8 on, two
 
 WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+(?:['’-][^\W_]+)*")
-CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 QUOTED = re.compile(
     r"```(?:(?!```).){0,4000}```|`[^`]{0,400}`|\"[^\"]{0,2000}\"|“[^”]{0,2000}”|„[^“”]{0,2000}[“”]|«[^»]{0,2000}»"
     r"|「[^」]{0,2000}」|(?<!\w)'[^'\n]{0,200}'(?!\w)",
@@ -51,7 +50,7 @@ REFUSAL = re.compile(
 )
 ABOUT = re.compile(
     r"\b(?:about|with|of|by|against|from|on|for|to|than|and|between|meet|met|know|knew|known|love|loved|hate|hated|kill"
-    r"|killed|remember|marry|married|like|liked|admire|see|saw|trust|fight|fought|for|toward|towards|was|is|were|are|did"
+    r"|killed|remember|marry|married|like|liked|admire|see|saw|trust|fight|fought|toward|towards|was|is|were|are|did"
     r"|does|do|when|if|that|over|before|after|called|named|unlike|regarding|concerning)"
     r"(?:\s+(?:the|a|an|your|dear|old|great|young))*\s*$",
     re.IGNORECASE,
