@@ -119,14 +119,13 @@ def show(document: dict[str, Any]) -> None:
     for title, rows in (("COVERAGE  ACCURACY", _steps(document["coverage"])), ("SAID  WAS", document["calibration"])):
         console.print(f"[bold]{title}[/]")
         for row in rows:
-            said, was = row.values() if len(row) == 2 else (row["said"], row["was"])
-            console.print(f"  {said:5.0%}  {was:5.0%}  {'█' * round(30 * was)}")
+            console.print(f"  {row['said']:5.0%}  {row['was']:5.0%}  {'█' * round(30 * row['was'])}")
 
 
 def _steps(points: list[list[float]]) -> list[dict[str, float]]:
-    """Ten points of the curve."""
+    """Ten points of the curve, in the form of the calibration's rows: the share that is decided, and its accuracy."""
     places = sorted({max(0, round(len(points) * tenth / 10) - 1) for tenth in range(1, 11)})
-    return [{"share": points[place][0], "accuracy": points[place][1]} for place in places]
+    return [{"said": points[place][0], "was": points[place][1]} for place in places]
 
 
 def _draw_confusion(confusion: dict[str, Any]) -> None:

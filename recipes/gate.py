@@ -75,7 +75,6 @@ class Decision:
     owner: int | None
     candidates: list[Candidate]
     reason: str
-    stranger: str | None = None  # the name of somebody who is not here
 
 
 class Scorer:
@@ -158,7 +157,7 @@ class Gate:
         manner = max((each.manner for each in mentions), default=Manner.REFUSED)
         strange = self.names.stranger(text)
         if strange and manner < Manner.CALLED:
-            return Decision("unknown", None, [], f"{strange} does not live here", strange)
+            return Decision("unknown", None, [], f"{strange} does not live here")
         if manner < (Manner.NAMED if speaker is None else Manner.ADDRESSED):
             return None
         meant = [each for each in mentions if each.manner == manner]
