@@ -12,7 +12,17 @@ from registry.tables import Character
 if TYPE_CHECKING:
     from neekoctl.stage import Stage
 
-MOST_PROBED = 64  # residents whose logits are taken as well; the bytes of every block are read whatever their number
+
+@dataclass(frozen=True)
+class Depth:
+    """Of how many residents the logits are taken, and on how many of their probes; every block is read regardless."""
+
+    residents: int
+    probes: int
+
+
+THOROUGH = Depth(64, 32)  # beside minutes of training
+QUICK = Depth(8, 1)  # beside a fusion, which trains nothing and takes a second: its parents come first
 
 
 @dataclass(frozen=True)
@@ -34,25 +44,25 @@ class Finding:
     evidence: dict[str, Any]
 
 
-def bear_witness(stage: Stage, residents: list[Character], renew: Callable[[], None]) -> list[Witness]:
-    """Read every resident's block, and take the logits of the first `MOST_PROBED` on their own probes.
+def bear_witness(stage: Stage, residents: list[Character], renew: Callable[[], None], depth: Depth) -> list[Witness]:
+    """Read every resident's block, and take the logits of the first of them on their own probes.
 
     `renew` is called for each, so that a lease does not run out over many residents.
     """
     witnesses = []
     for place, each in enumerate(residents):
-        witnesses.append(_see(stage, each, probed=place < MOST_PROBED))
+        witnesses.append(_see(stage, each, depth.probes if place < depth.residents else 0))
         renew()
     return witnesses
 
 
-def _see(stage: Stage, resident: Character, *, probed: bool) -> Witness:
+def _see(stage: Stage, resident: Character, most: int) -> Witness:
     block = resident.block or ""
     whole = stage.registry.blocks.is_whole(block)
-    if not whole or not probed:
+    if not whole or not most:
         return Witness(resident.name, block, whole, None)
     probes = [heldout_messages(resident.system_message, probe.prompt, probe.reference)
-              for probe in stage.registry.probes(resident)]  # fmt: skip
+              for probe in stage.registry.probes(resident)[:most]]  # fmt: skip
     logits = logits_digest(stage, stage.mounted(resident, anew=True), probes) if probes else None
     return Witness(resident.name, block, whole, logits)
 

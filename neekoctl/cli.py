@@ -28,6 +28,7 @@ from neekoctl.commands import (
     remove,
     route,
     show,
+    stale,
 )
 
 
@@ -98,6 +99,7 @@ def options(
 app.command("add-character")(add_character.add_character)
 app.command("list")(listing.list_characters)
 app.command("show")(show.show)
+app.command("stale")(stale.stale)
 app.command("remove")(remove.remove)
 app.command("ranks")(ranks.ranks)
 app.command("chat")(chat.chat)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from registry.lineage import Ancestor, ancestry
 from registry.store import Registry
 from registry.tables import Bank, Character
 
@@ -42,13 +43,17 @@ def details(registry: Registry, row: Character) -> dict[str, Any]:
         "system_message": row.system_message,
         "encoder": row.encoder,
         "block_folder": str(registry.blocks.path(row.block)) if row.block else None,
-        "parents": [{"character": parent.name, "block": parent.block, "weight": parent.weight}
-                    for parent in registry.parents(row)],
+        "parents": [_parent(each) for each in ancestry(registry, row)],
         "probes": [{"prompt": probe.prompt[-1]["content"], "nll": probe.nll, "reply": probe.reply_text}
                    for probe in registry.probes(row)],
         "certificate": None if certificate is None else
                        {"others": certificate.others, "identical": certificate.identical, **certificate.evidence},
     }  # fmt: skip
+
+
+def _parent(ancestor: Ancestor) -> dict[str, Any]:
+    return {"character": ancestor.name, "block": ancestor.block, "weight": ancestor.weight, "state": ancestor.state,
+            "parents": [_parent(each) for each in ancestor.parents]}  # fmt: skip
 
 
 def ranked(registry: Registry, bank: Bank) -> dict[str, Any]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from recipes.exchanges import Messages
     from recipes.likelihood import Score
 
+REPLIES_AT_ONCE = 32
 REPLY_TOKENS = 32  # of a probe's greedy reply: a drift shows in the first words
 
 
@@ -41,22 +42,30 @@ def heldout_messages(system: str, prompt: list[dict[str, str]], reference: str) 
 
 def measure(stage: Stage, mix: Mix, probes: list[Messages]) -> list[Measured]:
     """Score and answer every probe under the mounted blocks of `mix` (empty: the bare base)."""
-    from recipes.engine import replies
     from recipes.likelihood import ROWS_AT_ONCE, score
 
-    measured = []
-    for start in range(0, len(probes), ROWS_AT_ONCE):
-        batch = probes[start : start + ROWS_AT_ONCE]
+    rows = [stage.form.row(messages, last_only=True) for messages in probes]
+    scores = []
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        batch = rows[start : start + ROWS_AT_ONCE]
         with stage.bank.serving([mix] * len(batch)):
-            scores = score(stage.base, [stage.form.row(messages, last_only=True) for messages in batch])
-        prompts = [stage.form.prompt(messages[:-1]) for messages in batch]
-        room = max(0, stage.base.longest - max(map(len, prompts)))
-        answers = replies(stage.bank, prompts, mix=mix, stop=stage.form.stop, max_new_tokens=min(REPLY_TOKENS, room))
-        measured += [
-            Measured(each, answer, stage.base.tokenizer.decode(answer, skip_special_tokens=True))
-            for each, answer in zip(scores, answers, strict=True)
-        ]
-    return measured
+            scores += score(stage.base, batch)
+    answers = _answers(stage, mix, [stage.form.prompt(messages[:-1]) for messages in probes])
+    decode = stage.base.tokenizer.decode
+    return [Measured(each, answer, decode(answer, skip_special_tokens=True))
+            for each, answer in zip(scores, answers, strict=True)]  # fmt: skip
+
+
+def _answers(stage: Stage, mix: Mix, prompts: list[list[int]]) -> list[list[int]]:
+    """The beginning of each greedy reply; all at once, since a step of decoding costs little more for many rows."""
+    from recipes.engine import replies
+
+    found = []
+    for start in range(0, len(prompts), REPLIES_AT_ONCE):
+        batch = prompts[start : start + REPLIES_AT_ONCE]
+        room = max(0, stage.base.longest - max(map(len, batch)))
+        found += replies(stage.bank, batch, mix=mix, stop=stage.form.stop, max_new_tokens=min(REPLY_TOKENS, room))
+    return found
 
 
 def logits_digest(stage: Stage, mix: Mix, probes: list[Messages]) -> str:

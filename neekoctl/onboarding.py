@@ -4,8 +4,6 @@ Knows registry and strategies; nothing of Typer or the terminal.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -14,25 +12,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from neekoctl import kinship, planning
+from neekoctl.planning import Plan, Request
 from neekoctl.routing import Texts, texts_of
-from neekoctl.stage import Stage, choose_bank, set_stage
-from recipes.recipe import DEFAULT_PRESET, Recipe, load_recipe
+from neekoctl.stage import Stage, set_stage
 from registry.blocks import folder_digest
-from registry.errors import NeekoError, UsageError
-from registry.heldout import Split, split
-from registry.names import fold
-from registry.profile import Profile, load_profile
+from registry.errors import NeekoError
 from registry.roles import refuse_another_encoder
 from registry.store import Onboarded, Registry, Reservation
-from registry.tables import Bank, Character, Parent, Probe, Prototype
+from registry.tables import Character, Parent, Probe, Prototype
 
 if TYPE_CHECKING:
     from neekoctl.certifying import Finding
     from recipes.exchanges import Messages
-    from recipes.task import Made, Strategy
+    from recipes.task import Made, Neighbour, Strategy
     from recipes.training import Progress
 
-STRATEGIES = ("expand",)
 RENEW_SECONDS = 60.0
 COPIES_ON_DISK = 6  # a run keeps its factors, two moments, the best state, a checkpoint being renamed, and the block
 
@@ -46,41 +41,11 @@ class Screen(Protocol):
 
 
 @dataclass(frozen=True)
-class Request:
-    """What the user asks for."""
+class Spoken:
+    """The newcomer's words as the encoder sees them; the first is the role embedding."""
 
-    profile: Path
-    strategy: str = "expand"
-    base: str | None = None
-    encoder: str | None = None
-    preset: str = DEFAULT_PRESET
-    changes: tuple[str, ...] = ()
-    rank: int | None = None
-    seed: int = 0
-    resume: bool = False
-    accept_gate: bool = False
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A request whose every part was found good, before torch is imported."""
-
-    request: Request
-    profile: Profile
-    recipe: Recipe
-    split: Split
-    bank: Bank
-
-    @property
-    def system_message(self) -> str:
-        return self.recipe.system_message.replace("{name}", self.profile.name)
-
-    @property
-    def digest(self) -> str:
-        """Names the run: the same data, recipe, seed and base continue the same checkpoint."""
-        parts = [fold(self.profile.name), self.profile.digests(), self.recipe.model_dump(), self.request.seed,
-                 self.request.strategy, self.bank.fingerprint]  # fmt: skip
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    texts: Texts
+    words: list[Prototype]
 
 
 def onboard(registry: Registry, request: Request, screen: Screen) -> dict[str, Any]:
@@ -89,7 +54,8 @@ def onboard(registry: Registry, request: Request, screen: Screen) -> dict[str, A
     Raises:
         NeekoError: with the reservation given back and nothing else changed.
     """
-    plan = _plan(registry, request, screen)
+    started = time.monotonic()
+    plan, spoken = _prepared(registry, request, screen)
     _refuse_full_disk(registry, plan.recipe.rank)
     stage = None
     if plan.bank.id is None:  # a base that cannot be loaded must not leave an empty bank behind
@@ -98,18 +64,22 @@ def onboard(registry: Registry, request: Request, screen: Screen) -> dict[str, A
     reservation = registry.reserve(
         plan.bank, plan.profile.name, plan.profile.aliases, plan.recipe.rank, request.strategy
     )
-    started = time.monotonic()
     with _given_back_on_failure(registry, reservation):
-        return _make_and_commit(registry, plan, reservation, screen, started, stage)
+        stage = stage or set_stage(registry, plan.bank, say=screen.say)
+        return _make_and_commit(stage, plan, spoken, reservation, screen, started)
 
 
-def _plan(registry: Registry, request: Request, screen: Screen) -> Plan:
-    if request.strategy not in STRATEGIES:
-        raise UsageError(f"There is no strategy {request.strategy!r}: choose {', '.join(STRATEGIES)}.")
-    profile = load_profile(request.profile)
-    recipe = load_recipe(request.preset, list(request.changes), request.rank)
-    bank = choose_bank(registry, request.base, say=screen.say)
-    return Plan(request, profile, recipe, split(profile.dialogues), bank)
+def rehearse(registry: Registry, request: Request, screen: Screen) -> dict[str, Any]:
+    """What `onboard` would do, without doing it."""
+    return planning.document(_prepared(registry, request, screen)[0])
+
+
+def _prepared(registry: Registry, request: Request, screen: Screen) -> tuple[Plan, Spoken]:
+    """Everything but the model: the request checked, the words embedded, the neighbours found."""
+    plan = planning.plan(registry, request, screen.say)
+    texts = texts_of(registry, request.encoder, screen.say)
+    words = _prototypes(registry, plan, texts, screen)
+    return planning.with_kin(registry, plan, texts.provenance, words[0]), Spoken(texts, words)
 
 
 @contextmanager
@@ -123,40 +93,54 @@ def _given_back_on_failure(registry: Registry, reservation: Reservation) -> Iter
 
 
 def _make_and_commit(
-    registry: Registry, plan: Plan, reservation: Reservation, screen: Screen, started: float, stage: Stage | None
+    stage: Stage, plan: Plan, spoken: Spoken, reservation: Reservation, screen: Screen, started: float
 ) -> dict[str, Any]:
-    from neekoctl.certifying import bear_witness, compare
+    from neekoctl.certifying import QUICK, THOROUGH, bear_witness, compare
 
-    texts = texts_of(registry, plan.request.encoder, screen.say)
-    words = _prototypes(registry, plan, texts, screen)  # before the training: a wrong encoder is told at once
-    stage = stage or set_stage(registry, plan.bank, say=screen.say)
+    registry = stage.registry
     stage.bank.refuse_too_wide(plan.recipe.rank)
-    residents = registry.characters(status=("ready",), bank=plan.bank)
+    neighbours = kinship.neighbours(registry, plan.kin)  # a damaged one is told before anything is made
+    residents, depth = _residents(registry, plan), QUICK if plan.request.strategy == "fuse" else THOROUGH
     screen.say(f"witnessing the residents before: {len(residents)}")
     renew = _every(RENEW_SECONDS, lambda: registry.renew(reservation))
-    before = bear_witness(stage, residents, renew)
+    before = bear_witness(stage, residents, renew, depth)
     checkpoint = registry.layout.checkpoints / f"{plan.digest}.safetensors"
-    made = _make(stage, plan, renew, checkpoint, screen)
+    made = _make(stage, plan, neighbours, renew, checkpoint, screen)
+    if made.block.rank < reservation.ranks.rank:
+        reservation = registry.shrink(reservation, made.block.rank)
     digest = _store(stage, plan, made, reservation)
     probes = _measure_probes(stage, plan, digest, reservation, screen)
-    for probe, vector in zip(probes, texts.encode([probe.prompt[-1]["content"] for probe in probes]), strict=True):
+    made = replace(made, nll_after=_mean_nll(probes))
+    for probe, vector in zip(
+        probes, spoken.texts.encode([probe.prompt[-1]["content"] for probe in probes]), strict=True
+    ):
         probe.vector = vector.astype("<f4").tobytes()
     screen.say(f"witnessing the residents after: {len(residents)}")
-    finding = compare(before, bear_witness(stage, residents, renew))
+    finding = compare(before, bear_witness(stage, residents, renew, depth))
     registry.renew(reservation)
-    row = registry.commit(reservation, _onboarded(stage, plan, made, digest, probes, finding, words, texts))
-    checkpoint.unlink(missing_ok=True)
-    gate = _refit_gate(registry, plan, texts, screen)
+    row = registry.commit(reservation, _onboarded(stage, plan, made, digest, probes, finding, spoken))
+    for kept in checkpoint.parent.glob(f"{plan.digest}*"):
+        kept.unlink(missing_ok=True)
+    gate = _refit_gate(registry, plan, spoken.texts, screen)
     return {**_document(row, plan, made, finding, time.monotonic() - started), "gate": gate}
 
 
-def _make(stage: Stage, plan: Plan, renew: Callable[[], None], checkpoint: Path, screen: Screen) -> Made:
+def _residents(registry: Registry, plan: Plan) -> list[Character]:
+    """Everybody of the bank, the newcomer's parents first."""
+    parents = {each.character.id for each in plan.kin}
+    return sorted(registry.characters(status=("ready",), bank=plan.bank), key=lambda row: row.id not in parents)
+
+
+def _make(stage: Stage, plan: Plan, neighbours: list[Neighbour], renew: Callable[[], None], checkpoint: Path,
+          screen: Screen) -> Made:  # fmt: skip
     from recipes.exchanges import with_system
     from recipes.task import Task
 
-    if not plan.request.resume:
-        checkpoint.unlink(missing_ok=True)
-    elif not checkpoint.is_file():
+    request = plan.request
+    kept = list(checkpoint.parent.glob(f"{plan.digest}*"))
+    for each in [] if request.resume else kept:
+        each.unlink(missing_ok=True)
+    if request.resume and not kept:
         screen.say("nothing to resume: starting at the beginning")
 
     def report(progress: Progress) -> None:
@@ -164,15 +148,18 @@ def _make(stage: Stage, plan: Plan, renew: Callable[[], None], checkpoint: Path,
         renew()
 
     train = [with_system(plan.system_message, talk.model_dump()["messages"]) for talk in plan.split.train]
-    task = Task(plan.profile.name, stage.bank, stage.form, plan.recipe, train, _heldout(plan), plan.request.seed,
-                report, checkpoint)  # fmt: skip
-    return _strategy(plan.request.strategy)(task)
+    task = Task(plan.profile.name, stage.bank, stage.form, plan.recipe, train, _heldout(plan), request.seed, report,
+                checkpoint, neighbours, request.merging, request.tune,
+                None if request.budget is None else time.monotonic() + request.budget)  # fmt: skip
+    return _strategy(request.strategy)(task)
 
 
 def _strategy(name: str) -> Strategy:
+    from recipes.advisor import advise
     from recipes.expansion import expand
+    from recipes.fusion import fuse
 
-    return {"expand": expand}[name]
+    return {"expand": expand, "fuse": fuse, "auto": advise}[name]
 
 
 def _heldout(plan: Plan) -> list[Messages]:
@@ -190,7 +177,7 @@ def _store(stage: Stage, plan: Plan, made: Made, reservation: Reservation) -> st
         "name": plan.profile.name,
         "system_message": plan.system_message,
         "base_fingerprint": plan.bank.fingerprint,
-        "recipe": {"strategy": plan.request.strategy, "preset": plan.request.preset, **plan.recipe.model_dump()},
+        "recipe": {"strategy": made.strategy, "preset": plan.request.preset, **plan.recipe.model_dump()},
         "seed": plan.request.seed,
         "lineage": [vars(parent) for parent in made.parents],
         "data_digests": plan.profile.digests(),
@@ -216,6 +203,12 @@ def _measure_probes(stage: Stage, plan: Plan, digest: str, reservation: Reservat
               reply_text=each.text)
         for place, (messages, each) in enumerate(zip(heldout, measured, strict=True))
     ]  # fmt: skip
+
+
+def _mean_nll(probes: list[Probe]) -> float | None:
+    """Over all tokens of the references; None when nothing was held out."""
+    tokens = sum(probe.tokens for probe in probes)
+    return sum(probe.nll * probe.tokens for probe in probes) / tokens if tokens else None
 
 
 def _prototypes(registry: Registry, plan: Plan, texts: Texts, screen: Screen) -> list[Prototype]:
@@ -247,7 +240,7 @@ def _refit_gate(registry: Registry, plan: Plan, texts: Texts, screen: Screen) ->
 
 
 def _onboarded(stage: Stage, plan: Plan, made: Made, digest: str, probes: list[Probe], finding: Finding,
-               words: list[Prototype], texts: Texts) -> Onboarded:  # fmt: skip
+               spoken: Spoken) -> Onboarded:  # fmt: skip
     from neekoctl.measuring import environment
 
     measured = ("nll_before", "nll_after", "seconds", "tokens_per_second", "steps", "best_step")
@@ -255,20 +248,21 @@ def _onboarded(stage: Stage, plan: Plan, made: Made, digest: str, probes: list[P
         block=digest,
         description=plan.profile.description(),
         recipe={"preset": plan.request.preset, **plan.recipe.model_dump()},
-        metrics={key: getattr(made, key) for key in measured},
+        metrics={**{key: getattr(made, key) for key in measured}, **made.details},
         environment=environment(stage),
         data_digests=plan.profile.digests(),
         system_message=plan.system_message,
         seed=plan.request.seed,
         reason=made.reason,
-        role_embedding=words[0].vector,
-        encoder=texts.provenance,
+        role_embedding=spoken.words[0].vector,
+        encoder=spoken.texts.provenance,
         probes=probes,
-        prototypes=words,
+        prototypes=spoken.words,
         parents=[Parent(character_id=0, **vars(parent)) for parent in made.parents],
         others=finding.others,
         identical=finding.identical,
         evidence=finding.evidence,
+        strategy=made.strategy,
     )
 
 
@@ -287,8 +281,15 @@ def _document(row: Character, plan: Plan, made: Made, finding: Finding, seconds:
         "tokens_per_second": round(made.tokens_per_second, 1),
         "parents": [{"character": parent.name, "weight": parent.weight} for parent in made.parents],
         "reason": made.reason,
+        **({"merge": _merge_document(made)} if "merge" in made.details else {}),
         "certificate": {"others": finding.others, "identical": finding.identical},
     }
+
+
+def _merge_document(made: Made) -> dict[str, Any]:
+    """How the block was merged, and what the merging discarded."""
+    return {"method": made.details["merge"], "discarded": made.details["lost"],
+            "discarded_by_module": made.details["lost_by_module"], "passes": made.details.get("passes", 0)}  # fmt: skip
 
 
 def _refuse_full_disk(registry: Registry, rank: int) -> None:

@@ -17,9 +17,11 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
+    from rich.tree import Tree
 
     from recipes.training import Progress
-    from registry.tables import Bank, Certificate, Character, Parent
+    from registry.lineage import Ancestor
+    from registry.tables import Bank, Certificate, Character
 
 MAP_WIDTH = 64  # cells of the rank map
 COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "red")
@@ -123,7 +125,10 @@ def onboarded(document: dict[str, Any]) -> None:
         console.print(
             f"[{colour}]As before, bit for bit: {certificate['identical']} of {_count(others, 'resident')}.[/]"
         )
-    console.print(f"[dim]{document['seconds']:.0f} s in all, {document['tokens_per_second']:.0f} tokens/s in training. "
+    for parent in document["parents"]:
+        console.print(f"  {_bar(parent['weight'])} {parent['weight']:+.2f} {escape(parent['character'])}")
+    speed = f", {document['tokens_per_second']:.0f} tokens/s in training" if document["tokens_per_second"] else ""
+    console.print(f"[dim]{document['seconds']:.0f} s in all{speed}. "
                   f"Talk: neekoctl chat --as \"{escape(document['character'])}\"[/]")  # fmt: skip
 
 
@@ -145,7 +150,7 @@ def characters(rows: list[dict[str, Any]]) -> None:
         sys.stdout.write("  ".join(cells).rstrip() + "\n")
 
 
-def character(row: Character, aliases: list[str], parents: list[Parent], certificate: Certificate | None) -> None:
+def character(row: Character, aliases: list[str], parents: list[Ancestor], certificate: Certificate | None) -> None:
     console = out()
     console.print(f"[bold]{escape(row.name)}[/]" + (f"  ({escape(', '.join(aliases))})" if aliases else ""))
     facts = {
@@ -162,13 +167,32 @@ def character(row: Character, aliases: list[str], parents: list[Parent], certifi
         facts["held-out NLL"] = f"{row.metrics['nll_before']:.3f} -> {row.metrics['nll_after']:.3f}"
     if certificate:
         facts["certificate"] = f"{certificate.identical} of {certificate.others} others identical"
-    if parents:
-        facts["parents"] = ", ".join(f"{parent.name} ({parent.weight:.2f})" for parent in parents)
+    if row.metrics.get("lost") is not None:
+        facts["merge"] = f"{row.metrics['merge']}, {row.metrics['lost']:.1%} of the energy discarded"
     for key, value in facts.items():
         if value in (None, ""):
             continue
         console.print(f"  [dim]{key:12}[/] {escape(str(value))}")
+    if parents:
+        _lineage(console, row.name, parents)
     console.print(escape(str(row.description.get("persona", "")).strip()), style="italic")
+
+
+def _lineage(console: Console, name: str, parents: list[Ancestor]) -> None:
+    """Who was made from whom, with weights; those who are gone or somebody else now are marked."""
+    from rich.tree import Tree
+
+    parentless = all(each.state == "gone" for each in parents)
+    tree = Tree(f"{escape(name)}[yellow]{'  parentless: nobody it was made from lives here any more' * parentless}[/]")
+    _grow(tree, parents)
+    console.print(tree)
+
+
+def _grow(tree: Tree, parents: list[Ancestor]) -> None:
+    for each in parents:
+        mark = {"here": "", "gone": "  [yellow]gone[/]", "replaced": "  [yellow]replaced since[/]"}[each.state]
+        line = f"{_bar(each.weight)} {each.weight:+.2f} {escape(each.name)}  [dim]{each.block[:12]}[/]{mark}"
+        _grow(tree.add(line), each.parents)
 
 
 def rank_map(bank: Bank, owners: list[Character], free: Sequence[tuple[int, int]]) -> None:
@@ -262,3 +286,30 @@ def gate_version(document: dict[str, Any]) -> None:
     found = "" if now is None else f"; {now:.0%} of {document['questions']} probes reach their owners"
     was = "" if before is None else f" ({before:.0%} before)"
     out().print(f"Gate {document['version']} is in use{found}{was}.")
+
+
+def planned(document: dict[str, Any]) -> None:
+    """What an onboarding would do."""
+    console, how = out(), f"by {document['strategy']}, rank {document['rank']}"
+    console.print(f"[bold]{escape(document['character'])}[/] would move onto {escape(document['base'])} {how}.")
+    console.print(
+        f"{_count(document['exchanges'], 'exchange')} to learn from, {_count(document['probes'], 'probe')} kept aside"
+    )
+    for row in document["neighbours"]:
+        near = "" if row["similarity"] is None else f"  [dim]similarity {row['similarity']:.2f}[/]"
+        console.print(f"  {_bar(row['weight'])} {row['weight']:+.2f} {escape(row['character'])}{near}")
+    for place, rung in enumerate(document["rungs"], start=1):
+        console.print(f"  {place}. {escape(rung)}")
+
+
+def stale(rows: list[dict[str, Any]]) -> None:
+    """Children whose parents are somebody else now."""
+    if not rows:
+        out().print("Nobody's parents were replaced.")
+    for row in rows:
+        out().print(f"{escape(row['character'])} was made from {escape(row['parent'])} as block {row['block'][:12]}, "
+                    f"which has {row['now'][:12]} now: add it again to follow.")  # fmt: skip
+
+
+def _bar(share: float) -> str:
+    return f"[{'red' if share < 0 else 'cyan'}]{'█' * min(20, round(20 * abs(share))):20}[/]"

@@ -1,45 +1,64 @@
 """Expansion: a fresh block, trained on the newcomer's dialogues alone (Neeko, arXiv 2402.13717, section 3.4).
-Knows nothing of other characters: no other block is in the graph, or mounted at all."""
+Knows no other character while it trains: no other block is in the graph, or mounted at all. Where neighbours are given
+it starts from a copy of their merged blocks (a warm start)."""
 
-from recipes.block import fresh_block
+from dataclasses import replace
+
+import torch
+
+from recipes.block import Block, Pair, fresh_block
 from recipes.exchanges import Row
-from recipes.likelihood import perplexity
+from recipes.fusion import lineage
+from recipes.likelihood import mean_nll, perplexity, scored_under
+from recipes.merging import Part, merge
+from recipes.recipe import Merging
 from recipes.task import Made, Task
 from recipes.training import Trained, train
-from registry.errors import NeekoError
 
 
 def expand(task: Task) -> Made:
-    """Train a fresh block from LoRA's initial state.
+    """Train a block from LoRA's initial state, or from the neighbours' merged one.
 
     Raises:
         NeekoError: every conversation holds a held-out prompt, so there is nothing to train on.
         TrainingFailed: the loss is no number any more.
     """
-    if not task.train:
-        raise NeekoError(
-            f"{task.name} has too few dialogues: nothing is left to train on once probes are kept aside; add some more."
-        )
-    block = fresh_block(task.bank.base.shapes, task.recipe.rank, task.recipe.alpha, task.seed)
-    rows = [task.form.row(messages) for messages in task.train]
-    heldout = [task.form.row(messages, last_only=True) for messages in task.heldout]
-    if (longest := max(len(row.tokens) for row in [*rows, *heldout])) > task.bank.base.longest:
-        raise NeekoError(
-            f"A conversation of {task.name} has {longest} tokens and {task.bank.base.name} reads at most "
-            f"{task.bank.base.longest}: split it into shorter ones."
-        )
-    done = train(task.bank, block, rows, heldout, task.recipe, seed=task.seed, report=task.report,
-                 checkpoint=task.checkpoint)  # fmt: skip
-    return Made(done.block, done.nll_before, done.nll_after, done.seconds, done.tokens_per_second, _reason(done, rows),
-                steps=done.steps, best_step=done.best_step)  # fmt: skip
+    rows, probes = task.rows(), task.probes()
+    fresh = fresh_block(task.bank.base.shapes, task.recipe.rank, task.recipe.alpha, task.seed)
+    start = warm(fresh, task) if task.neighbours else fresh
+    done = train(task.bank, start, rows, probes, task.recipe, seed=task.seed, report=task.report,
+                 checkpoint=task.checkpoint, until=task.until)  # fmt: skip
+    if task.neighbours and probes:  # a warm start's first likelihood is not the bare base's
+        done = replace(done, nll_before=mean_nll(scored_under(task.bank, None, probes)))
+    return Made(done.block, "expand", done.nll_before, done.nll_after, done.seconds, _reason(task, done, rows),
+                done.tokens_per_second, lineage(task.neighbours), done.steps, done.best_step)  # fmt: skip
 
 
-def _reason(done: Trained, rows: list[Row]) -> str:
+def warm(fresh: Block, task: Task) -> Block:
+    """What the neighbours' merged blocks add to the base, under the fresh block's rank and alpha.
+
+    Ranks that the neighbours do not fill keep their fresh start: with zeros on both sides they could never learn.
+    """
+    filled = min(fresh.rank, sum(each.block.rank for each in task.neighbours))
+    parts = [Part(each.block, each.weight) for each in task.neighbours]
+    merged = merge(parts, Merging(), filled).block
+    root = (merged.scale / fresh.scale) ** 0.5
+    pairs = dict(fresh.pairs)
+    for module, (a, b) in merged.pairs.items():
+        new = fresh.pairs[module]
+        pairs[module] = Pair(torch.cat([a * root, new.a[filled:]]), torch.cat([b * root, new.b[:, filled:]], dim=1))
+    return Block(pairs, fresh.rank, fresh.alpha)
+
+
+def _reason(task: Task, done: Trained, rows: list[Row]) -> str:
+    kin = ", ".join(each.name for each in task.neighbours)
+    start = f"a block started from {kin}" if kin else "a fresh block"
     if done.nll_before is None or done.nll_after is None:
-        return f"Trained a fresh block on {len(rows)} conversations for {done.steps} steps; nothing could be held out."
+        return f"Trained {start} on {len(rows)} conversations for {done.steps} steps; nothing could be held out."
     if done.best_step == 0:
-        return f"No step of {done.steps} improved the held-out likelihood, so the block is left at its start, neutral."
+        left = "the merge of their blocks" if kin else "neutral"
+        return f"No step of {done.steps} improved the held-out likelihood, so the block is left at its start, {left}."
     return (
-        f"Trained a fresh block on {len(rows)} conversations: held-out perplexity {perplexity(done.nll_before):.2f} -> "
+        f"Trained {start} on {len(rows)} conversations: held-out perplexity {perplexity(done.nll_before):.2f} -> "
         f"{perplexity(done.nll_after):.2f}, best after step {done.best_step} of {done.steps}."
     )

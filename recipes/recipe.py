@@ -1,8 +1,9 @@
 """The settings of a training run: presets in YAML, changed one by one with key=value. Imports no torch, so that a
 wrong setting is refused before anything is loaded."""
 
+from collections.abc import Sequence
 from importlib import resources
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -29,6 +30,22 @@ class Recipe(BaseModel):
     evaluations: Annotated[int, Field(ge=1)]  # of the held-out likelihood, per epoch
     patience: Annotated[int, Field(ge=1)]  # evaluations without improvement before stopping
     system_message: str  # {name} stands for the character's
+
+
+class Merging(BaseModel):
+    """How several blocks become one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    method: Literal["svd", "elementwise", "cat", "ties", "dare_ties"] = "svd"
+    energy: Annotated[float, Field(gt=0, le=1)] | None = None  # the share to keep, which then decides the rank
+    density: Annotated[float, Field(gt=0, lt=1)] = 0.5  # of the entries that ties and dare_ties keep
+    temperature: Annotated[float, Field(gt=0)] = 0.1  # of the softmax over similarities: lower follows the nearest
+
+    def rank(self, ranks: Sequence[int]) -> int:
+        """How wide the block of parents of these ranks can be before any of it is computed: as the widest, or as all
+        of them together where nothing is discarded or `energy` decides."""
+        return sum(ranks) if self.method == "cat" or self.energy is not None else max(ranks)
 
 
 def presets() -> list[str]:
@@ -59,6 +76,20 @@ def load_recipe(preset: str, changes: list[str], rank: int | None = None) -> Rec
         known = f" (keys: {', '.join(Recipe.model_fields)})" if detail["type"] == "extra_forbidden" else ""
         option = "--rank" if key == "rank" and rank is not None else f"--set {key}"
         raise UsageError(f"{option}: {detail['msg']}{known}.") from error
+
+
+def load_merging(**options: Any) -> Merging:
+    """A merging from the options of the command line that were given.
+
+    Raises:
+        UsageError: an option out of bounds.
+    """
+    try:
+        return Merging.model_validate({key: value for key, value in options.items() if value is not None})
+    except ValidationError as error:
+        detail = error.errors()[0]
+        option = "merge" if detail["loc"][0] == "method" else detail["loc"][0]
+        raise UsageError(f"--{option}: {detail['msg']}.") from error
 
 
 def _parsed(change: str) -> tuple[str, str]:

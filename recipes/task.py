@@ -1,21 +1,36 @@
 """The contract of every strategy: a task in, a made block out. Strategies never see the database.
 Knows nothing of how a block is made."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from recipes.bank import Bank
 from recipes.block import Block
-from recipes.exchanges import Messages, PromptForm
-from recipes.recipe import Recipe
+from recipes.exchanges import Messages, PromptForm, Row
+from recipes.recipe import Merging, Recipe
 from recipes.training import Progress
+from registry.errors import NeekoError
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A resident to make a block from, and how much of it; the weights of a task sum to 1."""
+
+    name: str
+    digest: str
+    block: Block
+    weight: float
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a strategy is given. `train` holds whole conversations; a held-out item ends with its reference reply."""
+    """What a strategy is given. `train` holds whole conversations; a held-out item ends with its reference reply.
+
+    `neighbours` are what to fuse, or where an expansion starts from (nobody: from scratch). `until` is the moment of
+    `time.monotonic` at which training stops and its best state so far is taken.
+    """
 
     name: str
     bank: Bank
@@ -26,6 +41,41 @@ class Task:
     seed: int
     report: Callable[[Progress], None] = lambda _: None
     checkpoint: Path | None = None
+    neighbours: Sequence[Neighbour] = ()
+    merging: Merging = field(default_factory=Merging)
+    tune: bool = False
+    until: float | None = None
+
+    @property
+    def exchanges(self) -> int:
+        """Replies to learn from."""
+        return sum(message["role"] == "assistant" for talk in self.train for message in talk)
+
+    def rows(self) -> list[Row]:
+        """The training conversations as token rows.
+
+        Raises:
+            NeekoError: there are none, or one is longer than the base reads.
+        """
+        if not self.train:
+            raise NeekoError(
+                f"{self.name} has too few dialogues: nothing is left to train on once probes are kept aside; add some "
+                f"more."
+            )
+        return self._short_enough([self.form.row(messages) for messages in self.train])
+
+    def probes(self) -> list[Row]:
+        """The held-out conversations, their last replies scored. Raises NeekoError when one is too long."""
+        return self._short_enough([self.form.row(messages, last_only=True) for messages in self.heldout])
+
+    def _short_enough(self, rows: list[Row]) -> list[Row]:
+        longest = max((len(row.tokens) for row in rows), default=0)
+        if longest > self.bank.base.longest:
+            raise NeekoError(
+                f"A conversation of {self.name} has {longest} tokens and {self.bank.base.name} reads at most "
+                f"{self.bank.base.longest}: split it into shorter ones."
+            )
+        return rows
 
 
 @dataclass(frozen=True)
@@ -39,17 +89,21 @@ class Lineage:
 
 @dataclass(frozen=True)
 class Made:
-    """What a strategy gives back; NLL in nats a token, None when nothing was held out."""
+    """What a strategy gives back; NLL in nats a token, of the bare base and of the block, None when nothing was held
+    out, or when the strategy had no need to look. `strategy` is what was done in the end, `details` whatever else is
+    worth keeping."""
 
     block: Block
+    strategy: str
     nll_before: float | None
     nll_after: float | None
     seconds: float
-    tokens_per_second: float
     reason: str
+    tokens_per_second: float = 0.0  # in training
     parents: list[Lineage] = field(default_factory=list)
     steps: int = 0
     best_step: int = 0
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 class Strategy(Protocol):

@@ -80,10 +80,12 @@ def train(
     seed: int,
     report: Report = lambda _: None,
     checkpoint: Path | None = None,
+    until: float | None = None,
 ) -> Trained:
     """Train `block` from where it stands (or from the checkpoint, when that file exists) and return the best state.
 
-    AdamW with linear warm-up and decay; stops early after `recipe.patience` evaluations without improvement.
+    AdamW with linear warm-up and decay; stops early after `recipe.patience` evaluations without improvement, or once
+    `time.monotonic` has reached `until`.
 
     Raises:
         TrainingFailed: the loss is no finite number.
@@ -91,7 +93,7 @@ def train(
     run = _Run(bank, block, rows, heldout, recipe, seed, checkpoint)
     with bank.using(run.block):
         run.begin()
-        run.loop(report)
+        run.loop(report, until)
     return run.result()
 
 
@@ -121,16 +123,18 @@ class _Run:
             self.state.nll_before = self.evaluate()
             self.remember(self.state.nll_before)
 
-    def loop(self, report: Report) -> None:
+    def loop(self, report: Report, until: float | None) -> None:
         every = max(1, self.per_epoch // self.recipe.evaluations)
         nll = None if self.state.step == 0 else self.state.best_nll
+        late = False
         for batch in self.batches():
-            if self.state.done:
+            if self.state.done or late:
                 break
             loss = self.learn(batch)
-            last_of_epoch = self.state.step % self.per_epoch == 0
+            late = until is not None and time.monotonic() >= until
+            last = late or self.state.step % self.per_epoch == 0
             within = self.state.step % self.per_epoch
-            if self.heldout and (last_of_epoch or (within % every == 0 and self.per_epoch - within >= every)):
+            if self.heldout and (last or (within % every == 0 and self.per_epoch - within >= every)):
                 nll = self.evaluate()
                 self.remember(nll)
             self.save_now_and_then()

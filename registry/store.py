@@ -2,9 +2,9 @@
 Knows no model and no screen; every method is one short transaction.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Engine
@@ -58,6 +58,7 @@ class Onboarded:
     others: int = 0
     identical: int = 0
     evidence: dict[str, Any] = field(default_factory=dict)
+    strategy: str | None = None  # what `auto` chose; None: as reserved
 
 
 class Registry:
@@ -172,6 +173,7 @@ class Registry:
             for column in ("block", "description", "recipe", "metrics", "environment", "data_digests",
                            "system_message", "seed", "reason", "role_embedding", "encoder"):  # fmt: skip
                 setattr(row, column, getattr(made, column))
+            row.strategy = made.strategy or row.strategy
             row.status, row.created_at = "ready", now()
             row.lease_pid = row.lease_host = row.lease_born = row.lease_expires = None
             for child in [*made.probes, *made.parents, *made.prototypes]:
@@ -189,6 +191,24 @@ class Registry:
         """
         with self.writing() as session:
             _reserved(session, reservation).block = block
+
+    def shrink(self, reservation: Reservation, rank: int) -> Reservation:
+        """Give back what a block of this rank does not need of its range.
+
+        Raises:
+            LeaseLost: the reservation was cleared meanwhile.
+        """
+        ranks = RankRange(reservation.ranks.start, reservation.ranks.start + rank)
+        assert ranks.stop <= reservation.ranks.stop
+        with self.writing() as session:
+            _reserved(session, reservation).stop = ranks.stop
+        return replace(reservation, ranks=ranks)
+
+    def refuse_taken(self, names: list[str]) -> None:
+        """Raises NameTaken when a live character answers to one of the names; whose process is gone is not asked."""
+        with self.reading() as session:
+            held = {row.id for row in _dead(session)}
+            _refuse_taken(session, names, but=held)
 
     def release(self, reservation: Reservation) -> None:
         """Give a reservation back: range and names are free again, and a block nobody else ever had is gone."""
@@ -300,9 +320,10 @@ def _taken(session: Session, bank: Bank) -> Iterator[tuple[int, int]]:
         yield from cursor.execute(query, (bank.id,))
 
 
-def _refuse_taken(session: Session, names: list[str]) -> None:
+def _refuse_taken(session: Session, names: list[str], but: Collection[int | None] = ()) -> None:
+    """`but` are characters who do not count."""
     for name in names:
-        if handle := session.get(Handle, fold(name)):
+        if (handle := session.get(Handle, fold(name))) and handle.character_id not in but:
             owner = session.get(Character, handle.character_id)
             assert owner is not None
             if owner.status == "reserved":

@@ -7,10 +7,12 @@ import typer
 
 from neekoctl.commands.options import Base, Encoder, Json
 
+MERGES = "svd, elementwise, cat, ties or dare_ties"
+
 
 def add_character(
     profile: Annotated[Path, typer.Argument(help="The character's profile.yaml.", show_default=False)],
-    strategy: Annotated[str, typer.Option(help="How the block is made: expand.")] = "expand",
+    strategy: Annotated[str, typer.Option(help="How the block is made: expand, fuse or auto.")] = "expand",
     rank: Annotated[int | None, typer.Option(min=1, help="Ranks to own, instead of the preset's.")] = None,
     preset: Annotated[str, typer.Option(help="Training settings: quick, standard or thorough.")] = "standard",
     change: Annotated[
@@ -23,15 +25,42 @@ def add_character(
     accept_gate: Annotated[
         bool, typer.Option("--accept-gate", help="Take a gate under which residents are found less often.")
     ] = False,
+    neighbours: Annotated[
+        int | None, typer.Option(min=1, help="How many residents to fuse, the nearest first.  [default: up to 3]")
+    ] = None,
+    parents: Annotated[
+        list[str] | None, typer.Option("--from", metavar="NAME[=WEIGHT]", help="Fuse this resident; repeatable.")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Of the weights' softmax: lower follows the nearest.  [default: 0.1]")
+    ] = None,
+    merge: Annotated[str | None, typer.Option(help=f"How blocks are fused: {MERGES}.  [default: svd]")] = None,
+    energy: Annotated[
+        float | None, typer.Option(help="Choose the rank that keeps this share of the fused blocks' energy.")
+    ] = None,
+    density: Annotated[float | None, typer.Option(help="What ties and dare_ties keep.  [default: 0.5]")] = None,
+    tune: Annotated[bool, typer.Option("--tune", help="Fit the weights of a fusion on the dialogues.")] = False,
+    warm_start: Annotated[str, typer.Option(metavar="fuse|NAME|none", help="What an expansion starts from.")] = "none",
+    budget: Annotated[str | None, typer.Option(metavar="TIME", help="Bounds auto: 60s, 5m.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; make nothing.")] = False,
     json: Json = False,
 ) -> None:
     """Onboard a character into a rank range of its own."""
     from neekoctl import render
-    from neekoctl.onboarding import Request, onboard
+    from neekoctl.kinship import Choice
+    from neekoctl.onboarding import onboard, rehearse
+    from neekoctl.planning import Request, seconds
+    from recipes.recipe import load_merging
     from registry.layout import Layout
     from registry.store import Registry
 
-    request = Request(profile, strategy, base, encoder, preset, tuple(change or ()), rank, seed, resume, accept_gate)
+    merging = load_merging(method=merge, energy=energy, density=density, temperature=temperature)
+    request = Request(profile, strategy, base, encoder, preset, tuple(change or ()), rank, seed, resume, accept_gate,
+                      Choice(neighbours, tuple(parents or ())), merging, tune, warm_start,
+                      None if budget is None else seconds(budget))  # fmt: skip
     with render.TrainingScreen().open() as screen:
-        document = onboard(Registry(Layout.default()), request, screen)
-    render.document(document) if json else render.onboarded(document)
+        document = (rehearse if dry_run else onboard)(Registry(Layout.default()), request, screen)
+    if json:
+        render.document(document)
+    else:
+        (render.planned if dry_run else render.onboarded)(document)

@@ -8,6 +8,7 @@ def show(name: Name, json: Json = False) -> None:
     from neekoctl import render
     from neekoctl.describing import details
     from registry.layout import Layout
+    from registry.lineage import ancestry
     from registry.store import Registry
 
     registry = Registry(Layout.default())
@@ -16,4 +17,4 @@ def show(name: Name, json: Json = False) -> None:
         render.document(details(registry, row))
         return
     aliases = registry.handles().get(row.id or 0, [row.name])[1:]
-    render.character(row, aliases, registry.parents(row), registry.certificate(row))
+    render.character(row, aliases, ancestry(registry, row), registry.certificate(row))

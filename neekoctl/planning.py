@@ -1,0 +1,171 @@
+"""What an onboarding is going to do: the request checked whole, the recipe, the neighbours. Knows no transaction.
+
+Everything that can be refused is refused here, before torch is imported and before anything is reserved.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from neekoctl import kinship
+from neekoctl.kinship import Choice, Kin
+from neekoctl.stage import choose_bank
+from recipes.recipe import DEFAULT_PRESET, Merging, Recipe, load_recipe
+from registry.errors import UsageError
+from registry.heldout import Split, split
+from registry.names import fold
+from registry.profile import Profile, load_profile
+from registry.store import Registry
+from registry.tables import Bank, Prototype
+
+STRATEGIES = ("expand", "fuse", "auto")
+FROM_SCRATCH, FROM_FUSED = "none", "fuse"  # of --warm-start; anything else is a name
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asks for."""
+
+    profile: Path
+    strategy: str = "expand"
+    base: str | None = None
+    encoder: str | None = None
+    preset: str = DEFAULT_PRESET
+    changes: tuple[str, ...] = ()
+    rank: int | None = None
+    seed: int = 0
+    resume: bool = False
+    accept_gate: bool = False
+    choice: Choice = field(default_factory=Choice)
+    merging: Merging = field(default_factory=Merging)
+    tune: bool = False
+    warm_start: str = FROM_SCRATCH
+    budget: float | None = None  # seconds
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request whose every part was found good; `kin` is filled once the persona is embedded."""
+
+    request: Request
+    profile: Profile
+    recipe: Recipe
+    split: Split
+    bank: Bank
+    choice: Choice | None  # of neighbours; None when none are wanted
+    kin: tuple[Kin, ...] = ()
+
+    @property
+    def system_message(self) -> str:
+        return self.recipe.system_message.replace("{name}", self.profile.name)
+
+    @property
+    def digest(self) -> str:
+        """Names the run: the same data, recipe, seed, base and neighbours continue the same checkpoint."""
+        parts = [fold(self.profile.name), self.profile.digests(), self.recipe.model_dump(), self.request.seed,
+                 self.request.strategy, self.bank.fingerprint]  # fmt: skip
+        parts += [[each.character.block, each.weight] for each in self.kin]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def exchanges(self) -> int:
+        """Replies to learn from."""
+        return sum(len(talk.messages) // 2 for talk in self.split.train)
+
+
+def plan(registry: Registry, request: Request, say: Callable[[str], None]) -> Plan:
+    """Check a request.
+
+    Raises:
+        NeekoError: the first thing found that cannot be.
+    """
+    _refuse_idle_options(request)
+    profile = load_profile(request.profile)
+    recipe = load_recipe(request.preset, list(request.changes), request.rank)
+    bank = choose_bank(registry, request.base, say=say)
+    registry.refuse_taken([profile.name, *profile.aliases])
+    choice = _choice(registry, request, bank)
+    if choice is not None:
+        kinship.refuse(registry, bank, profile, choice)
+    return Plan(request, profile, recipe, split(profile.dialogues), bank, choice)
+
+
+def _refuse_idle_options(request: Request) -> None:
+    """An option that would change nothing is a misunderstanding, and better said than passed over."""
+    strategy, merging = request.strategy, request.merging
+    if strategy not in STRATEGIES:
+        raise UsageError(f"There is no strategy {strategy!r}: choose {', '.join(STRATEGIES)}.")
+    warm, fused = request.warm_start != FROM_SCRATCH, request.warm_start == FROM_FUSED
+    idle = {
+        "--tune": request.tune and strategy != "fuse",
+        "--merge": merging.method != "svd" and strategy != "fuse",
+        "--energy": merging.energy is not None and strategy != "fuse",
+        "--warm-start": warm and strategy != "expand",
+        "--budget": request.budget is not None and strategy != "auto",
+        "Choosing neighbours": request.choice != Choice() and strategy == "expand" and not fused,
+    }
+    for option in (option for option, unused in idle.items() if unused):
+        instead = " without --warm-start fuse" if option == "Choosing neighbours" else ""
+        raise UsageError(
+            f"{option} does nothing for --strategy {strategy}{instead}: leave it out, or change the strategy."
+        )
+    if merging.energy is not None and (merging.method != "svd" or request.rank is not None):
+        raise UsageError("--energy chooses the rank of --merge svd: leave --rank and other merges out.")
+
+
+def _choice(registry: Registry, request: Request, bank: Bank) -> Choice | None:
+    """Which neighbours are wanted; `auto` does without when there are none."""
+    if request.strategy == "expand":
+        named = request.warm_start not in (FROM_SCRATCH, FROM_FUSED)
+        by_name = Choice(by_hand=(request.warm_start,))
+        return by_name if named else request.choice if request.warm_start == FROM_FUSED else None
+    alone = not (bank.id and registry.characters(status=("ready",), bank=bank, brief=True))
+    return None if request.strategy == "auto" and alone and request.choice == Choice() else request.choice
+
+
+def with_kin(registry: Registry, plan: Plan, encoder: str, persona: Prototype) -> Plan:
+    """The plan with its neighbours found; a fusion is as wide as they ask for, unless the user says how wide."""
+    if plan.choice is None:
+        return plan
+    import numpy as np
+
+    request, role = plan.request, np.frombuffer(persona.vector, dtype="<f4")
+    kin = kinship.relatives(registry, plan.bank, encoder, role, plan.choice, request.merging.temperature)
+    recipe = plan.recipe
+    if request.strategy == "fuse" and request.rank is None:
+        widths = [each.character.stop - each.character.start for each in kin]
+        recipe = load_recipe(request.preset, list(request.changes), request.merging.rank(widths))
+    return replace(plan, kin=tuple(kin), recipe=recipe)
+
+
+def document(plan: Plan) -> dict[str, Any]:
+    """What `--dry-run` prints."""
+    from recipes.advisor import ladder
+
+    auto = plan.request.strategy == "auto"
+    rungs = [rung.name for rung in ladder(plan.exchanges, neighbours=bool(plan.kin))] if auto else []
+    return {
+        "character": plan.profile.name,
+        "strategy": plan.request.strategy,
+        "base": plan.bank.base,
+        "rank": plan.recipe.rank,
+        "exchanges": plan.exchanges,
+        "probes": len(plan.split.probes),
+        "neighbours": [each.document() for each in plan.kin],
+        "rungs": rungs,
+        "budget": plan.request.budget,
+    }
+
+
+def seconds(text: str) -> float:
+    """ "90", "90s", "5m" or "1.5h" in seconds. Raises UsageError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    if not found or not float(found[1]):
+        raise UsageError(f"{text!r} is no time: write --budget 60s, 5m or 1h.")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]

@@ -1,0 +1,162 @@
+"""`auto`: climbs from the cheapest way of making a block to the dearest, as far as the data carries it, and stays on
+the first that no later one beats. Knows the strategies and held-out likelihood; nothing of the registry or a screen.
+
+A later rung wins only when the paired bootstrap of the held-out likelihoods says so: where it does not, the cheaper
+block is the better bargain. How many exchanges a rung needs comes from docs/studies/boundary.md.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from recipes.exchanges import Row
+from recipes.expansion import expand
+from recipes.fusion import PASSES, TUNED_ON, fuse
+from recipes.likelihood import Difference, Score, mean_nll, paired_bootstrap, perplexity, scored_under
+from recipes.task import Made, Task
+
+FEWEST_PROBES = 4  # with fewer, an interval says nothing
+TRAINING_COST = 3.0  # of a pass forward and back, in passes forward
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One way to make a block, called as on the command line; `needs` exchanges to be worth trying."""
+
+    name: str
+    needs: int
+    made_from_neighbours: bool
+    make: Callable[[Task], Made]
+    passes: Callable[[Task], float]  # forward passes over one conversation that it takes
+
+
+def _fused(task: Task) -> Made:
+    return fuse(replace(task, tune=False))
+
+
+def _tuned(task: Task) -> Made:
+    return fuse(replace(task, tune=True))
+
+
+def _started(task: Task) -> Made:
+    return expand(_with_checkpoint(task, "warm"))
+
+
+def _fresh(task: Task) -> Made:
+    return expand(_with_checkpoint(replace(task, neighbours=()), "fresh"))
+
+
+def _with_checkpoint(task: Task, kind: str) -> Task:
+    """Two trainings of one onboarding keep their states apart."""
+    return replace(task, checkpoint=task.checkpoint and task.checkpoint.with_stem(f"{task.checkpoint.stem}-{kind}"))
+
+
+def _training_passes(task: Task) -> float:
+    return TRAINING_COST * task.recipe.epochs * len(task.train)
+
+
+LADDER = (
+    Rung("fuse", 0, True, _fused, lambda _: 0.0),
+    Rung("fuse --tune", 1, True, _tuned, lambda task: PASSES * min(TUNED_ON, len(task.train))),
+    Rung("expand --warm-start fuse", 4, True, _started, _training_passes),
+    Rung("expand", 16, False, _fresh, _training_passes),
+)
+
+
+def ladder(exchanges: int, *, neighbours: bool) -> list[Rung]:
+    """The rungs that make sense for so many exchanges to learn from; without neighbours only training is left."""
+    if not neighbours:
+        return [LADDER[-1]]
+    return [rung for rung in LADDER if rung.needs <= exchanges]
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A rung that was climbed, what it made, and how likely that finds each probe."""
+
+    rung: Rung
+    made: Made
+    scores: list[Score]
+    difference: Difference | None = None  # to the best before it
+
+    @property
+    def nll(self) -> float:
+        return mean_nll(self.scores)
+
+    def document(self) -> dict[str, Any]:
+        gain = asdict(self.difference) if self.difference else {}
+        return {"rung": self.rung.name, "nll": self.nll, "seconds": round(self.made.seconds, 3), **gain}
+
+
+def advise(task: Task) -> Made:
+    """Climb, compare, and give back the block of the rung that was taken, with the reason.
+
+    Raises:
+        NeekoError: there is neither anybody to fuse nor anything to train on.
+    """
+    rungs, probes = ladder(task.exchanges, neighbours=bool(task.neighbours)), task.probes()
+    if len(rungs) == 1 or len(probes) < FEWEST_PROBES:
+        return _unopposed(task, rungs[-1], len(probes))
+    started = time.monotonic()
+    base = scored_under(task.bank, None, probes)
+    pace = (time.monotonic() - started) / len(probes)  # seconds of one conversation's pass forward
+    best, tried, told = _climbed(task, rungs, probes, pace)
+    details = {
+        **best.made.details,
+        "asked": "auto",
+        "probes": len(probes),
+        "rungs": [each.document() for each in tried],
+    }
+    reason = f"auto took {best.rung.name} on {len(probes)} held-out replies: {'; '.join(told)}."
+    return replace(best.made, nll_before=mean_nll(base), nll_after=best.nll, reason=reason,
+                   seconds=time.monotonic() - started, details=details)  # fmt: skip
+
+
+def _climbed(task: Task, rungs: Sequence[Rung], probes: list[Row], pace: float) -> tuple[Tried, list[Tried], list[str]]:
+    """The rung to stay on, all that were climbed, and what is to be said of each. The first costs next to nothing."""
+    best = _try(task, rungs[0], probes, None)
+    tried, told = [best], [f"{best.rung.name} has perplexity {perplexity(best.nll):.2f}"]
+    for rung in rungs[1:]:
+        if (wanted := rung.passes(task) * pace) > _left(task):
+            told.append(f"{rung.name} would take {wanted:.0f} s, more than the budget has left")
+            continue
+        this = _try(task, rung, probes, best)
+        tried.append(this)
+        told.append(_told(this, best))
+        if this.difference and this.difference.low > 0:
+            best = this
+    return best, tried, told
+
+
+def _try(task: Task, rung: Rung, probes: list[Row], best: Tried | None) -> Tried:
+    made = rung.make(task)
+    scores = scored_under(task.bank, made.block, probes)
+    return Tried(rung, made, scores, paired_bootstrap(best.scores, scores) if best else None)
+
+
+def _left(task: Task) -> float:
+    return float("inf") if task.until is None else task.until - time.monotonic()
+
+
+def _unopposed(task: Task, rung: Rung, probes: int) -> Made:
+    """One rung alone is possible, or nothing tells two apart: the last one that so many exchanges are enough for."""
+    made = rung.make(task)
+    if not task.neighbours:
+        why = "nobody lives here yet whose block could be used"
+    elif probes < FEWEST_PROBES:
+        why = f"{probes} held-out replies are too few to compare by, and {task.exchanges} exchanges are enough for it"
+    else:
+        why = f"{task.exchanges} exchanges are too few for anything dearer"
+    details = {**made.details, "asked": "auto", "probes": probes, "rungs": [{"rung": rung.name}]}
+    return replace(made, reason=f"auto took {rung.name}: {why}. {made.reason}", details=details)
+
+
+def _told(this: Tried, best: Tried) -> str:
+    gain = this.difference
+    assert gain is not None
+    verdict = "beats" if gain.low > 0 else "does not beat"
+    return (
+        f"{this.rung.name} ({perplexity(this.nll):.2f}) {verdict} {best.rung.name}: {gain.mean:+.3f} nats a token "
+        f"[{gain.low:+.3f}, {gain.high:+.3f}]"
+    )

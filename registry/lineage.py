@@ -1,0 +1,82 @@
+"""Whom a block was made from, and whether they still live here as they were then. Knows rows; nothing of merging.
+
+Lineage is kept by name and block, without a foreign key: parents may move out, or move in again as somebody else.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sqlmodel import col, select
+
+from registry.names import fold
+from registry.store import Registry
+from registry.tables import Character, Handle, Parent
+
+State = Literal["here", "replaced", "gone"]
+
+
+@dataclass(frozen=True)
+class Ancestor:
+    """A parent: "here" as it was, "replaced" by another block under its name, or "gone"; and its own parents."""
+
+    name: str
+    block: str
+    weight: float
+    state: State
+    parents: list["Ancestor"] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Stale:
+    """A character one of whose parents has another block now."""
+
+    character: str
+    parent: str
+    block: str  # that it was made from
+    now: str  # the parent's block today
+
+
+def ancestry(registry: Registry, character: Character) -> list[Ancestor]:
+    """The parents of a character, with theirs in turn."""
+    return [Ancestor(row.name, row.block, row.weight, _state(registry, row), _further(registry, row))
+            for row in registry.parents(character)]  # fmt: skip
+
+
+def _further(registry: Registry, parent: Parent) -> list[Ancestor]:
+    """The parent's own parents: those of whoever first had its block, earlier than the child."""
+    query = select(Character).where(Character.block == parent.block, col(Character.id) < parent.character_id)
+    with registry.reading() as session:
+        owner = session.exec(query.order_by(col(Character.id))).first()
+    return ancestry(registry, owner) if owner else []
+
+
+def _state(registry: Registry, parent: Parent) -> State:
+    if _living(registry, Character.block == parent.block):
+        return "here"
+    return "replaced" if _called(registry, parent.name) else "gone"
+
+
+def _living(registry: Registry, *conditions: object) -> Character | None:
+    with registry.reading() as session:
+        query = select(Character).where(Character.status == "ready", *conditions)  # type: ignore[arg-type]
+        return session.exec(query).first()
+
+
+def _called(registry: Registry, name: str) -> Character | None:
+    """The ready character that answers to a name."""
+    with registry.reading() as session:
+        handle = session.get(Handle, fold(name))
+    return _living(registry, Character.id == handle.character_id) if handle else None
+
+
+def stale(registry: Registry) -> list[Stale]:
+    """Every ready character a parent of which was replaced, in the order they came."""
+    query = select(Parent, Character.name).join(Character, col(Character.id) == Parent.character_id)
+    with registry.reading() as session:
+        rows = list(session.exec(query.where(Character.status == "ready").order_by(col(Parent.id))))
+    found = []
+    for parent, child in rows:
+        now = _called(registry, parent.name) if _state(registry, parent) == "replaced" else None
+        if now is not None:
+            found.append(Stale(child, parent.name, parent.block, now.block or ""))
+    return found

@@ -1,0 +1,139 @@
+"""The advisor: how high it climbs, when it stays, what it says. Strategies are stood in for where only choosing is
+tried."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from recipes import advisor
+from recipes.advisor import FEWEST_PROBES, LADDER, Rung, advise, ladder
+from recipes.likelihood import Score, paired_bootstrap
+from recipes.task import Lineage, Made, Task
+
+
+def names(rungs: list[Rung]) -> list[str]:
+    return [rung.name for rung in rungs]
+
+
+def test_the_ladder_grows_with_the_data() -> None:
+    heights = [len(ladder(exchanges, neighbours=True)) for exchanges in (0, 1, 4, 16, 64, 1000)]
+    assert heights == sorted(heights)
+    assert names(ladder(0, neighbours=True)) == ["fuse"]
+    assert names(ladder(1000, neighbours=True)) == names(list(LADDER))
+
+
+def test_without_neighbours_only_training_is_left() -> None:
+    assert names(ladder(5, neighbours=False)) == ["expand"]
+
+
+# the paired bootstrap
+
+
+def scores(*nlls: float) -> list[Score]:
+    return [Score(each * 10, 10) for each in nlls]
+
+
+def test_a_gain_on_every_row_is_significant() -> None:
+    found = paired_bootstrap(scores(2, 3, 4, 5, 6), scores(1.5, 2.4, 3.6, 4.5, 5.4))
+    assert found.mean == pytest.approx(0.52)
+    assert 0 < found.low <= found.mean <= found.high
+
+
+def test_a_gain_that_hangs_on_one_row_is_not() -> None:
+    found = paired_bootstrap(scores(2, 3, 4, 5, 6), scores(2, 3, 4, 5, 1))
+    assert found.mean == pytest.approx(1.0)
+    assert found.low <= 0
+
+
+def test_long_rows_weigh_by_their_tokens() -> None:
+    found = paired_bootstrap([Score(10, 10), Score(300, 100)], [Score(20, 10), Score(200, 100)])
+    assert found.mean == pytest.approx(90 / 110)
+
+
+# climbing
+
+
+class Stand:
+    """A task of which only the amounts matter; every strategy 'makes' a block called by its rung."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, nlls: dict[str, list[float]], exchanges: int = 40) -> None:
+        self.nlls, self.made = nlls, []  # type: ignore[var-annotated]
+        rungs = tuple(replace(rung, make=self.maker(rung.name)) for rung in LADDER)
+        monkeypatch.setattr(advisor, "LADDER", rungs)
+        monkeypatch.setattr(advisor, "scored_under", lambda bank, block, rows: scores(*nlls[block or "base"]))
+        probes = [[]] * len(nlls["base"])
+        recipe: Any = type("R", (), {"epochs": 4})
+        train = [[{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]] * exchanges
+        self.task = _Task("Moth", None, None, recipe, train, probes, 0, neighbours=("somebody",))  # type: ignore[arg-type]
+
+    def maker(self, name: str) -> Callable[[Task], Made]:
+        def make(task: Task) -> Made:
+            self.made.append(name)
+            return Made(name, name.split()[0], None, None, 1.0, f"{name} was made.", parents=[Lineage("a", "b", 1.0)])  # type: ignore[arg-type]
+
+        return make
+
+
+class _Task(Task):
+    def probes(self) -> list[Any]:
+        return list(self.heldout)
+
+
+FLAT = [3.0, 3.1, 2.9, 3.2, 3.0]
+BETTER = [each - 0.3 for each in FLAT]
+BEST = [each - 0.6 for each in FLAT]
+
+
+def test_it_stays_on_the_cheapest_that_nothing_beats(monkeypatch) -> None:
+    noisy = [3.4, 2.5, 3.3, 2.7, 3.1]
+    stand = Stand(monkeypatch, {"base": [4.0] * 5, "fuse": FLAT, "fuse --tune": FLAT, "expand --warm-start fuse": noisy,
+                                "expand": noisy})  # fmt: skip
+    made = advise(stand.task)
+    assert stand.made == names(list(LADDER))
+    assert (made.strategy, made.block) == ("fuse", "fuse")
+    assert made.reason.startswith("auto took fuse on 5 held-out replies: fuse has perplexity")
+    assert made.reason.count("does not beat fuse") == 3
+
+
+def test_it_climbs_to_what_is_significantly_better_and_tells_the_numbers(monkeypatch) -> None:
+    stand = Stand(monkeypatch, {"base": [4.0] * 5, "fuse": FLAT, "fuse --tune": BETTER,
+                                "expand --warm-start fuse": BEST, "expand": BETTER})  # fmt: skip
+    made = advise(stand.task)
+    assert (made.strategy, made.block) == ("expand", "expand --warm-start fuse")
+    assert "expand --warm-start fuse (11.47) beats fuse --tune: +0.300 nats a token [+0.300, +0.300]" in made.reason
+    assert "expand (15.49) does not beat expand --warm-start fuse" in made.reason
+    assert made.nll_before == pytest.approx(4.0)
+    assert made.nll_after == pytest.approx(2.44)
+    assert [each["rung"] for each in made.details["rungs"]] == names(list(LADDER))
+    assert made.details["asked"] == "auto"
+
+
+def test_few_exchanges_climb_less_high(monkeypatch) -> None:
+    stand = Stand(monkeypatch, {"base": FLAT, "fuse": FLAT, "fuse --tune": BETTER}, exchanges=1)
+    advise(stand.task)
+    assert stand.made == names(ladder(1, neighbours=True))
+
+
+def test_too_few_probes_to_compare_leave_it_to_the_amount_of_data(monkeypatch) -> None:
+    stand = Stand(monkeypatch, {"base": FLAT[: FEWEST_PROBES - 1]}, exchanges=5)
+    made = advise(stand.task)
+    assert stand.made == [ladder(5, neighbours=True)[-1].name]
+    assert f"{FEWEST_PROBES - 1} held-out replies are too few to compare by" in made.reason
+
+
+def test_nobody_to_fuse_is_a_reason(monkeypatch) -> None:
+    stand = Stand(monkeypatch, {"base": FLAT})
+    made = advise(replace(stand.task, neighbours=()))
+    assert stand.made == ["expand"]
+    assert "nobody lives here yet" in made.reason
+
+
+def test_what_the_budget_cannot_hold_is_left_out_and_named(monkeypatch) -> None:
+    stand = Stand(monkeypatch, {"base": [4.0] * 5, "fuse": FLAT, "fuse --tune": BETTER,
+                                "expand --warm-start fuse": BEST, "expand": BEST})  # fmt: skip
+    made = advise(replace(stand.task, until=time.monotonic()))
+    assert stand.made == ["fuse"]
+    assert made.reason.count("more than the budget has left") == 3
