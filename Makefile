@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test lint bench study-gate docs clean
+.PHONY: setup demo test lint bench study-gate study-boundary docs clean
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -26,6 +26,9 @@ bench: setup
 
 study-gate: setup
 	$(BIN)/python -m tests.studies.gate $(DATA)
+
+study-boundary: setup
+	$(BIN)/python -m tests.studies.boundary $(DATA)
 
 docs: setup
 	$(BIN)/python -m neekoctl.commands.reference docs/commands.md

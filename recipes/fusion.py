@@ -17,6 +17,7 @@ from registry.errors import NeekoError
 
 PASSES = 30  # over the exchanges that weights are tuned on
 TUNED_ON = 16  # conversations: three numbers are fitted, and more would only cost time
+PRECISION = 0.02  # of a weight: finer ones change no likelihood that a few dialogues could tell
 LARGEST_WEIGHT, LEAST_WEIGHT = 2.0, 0.01
 
 
@@ -69,7 +70,7 @@ def _tuned(task: Task) -> tuple[list[float], dict[str, float]]:
     lowest = LEAST_WEIGHT if task.merging.method in SIGN_ELECTING else -LARGEST_WEIGHT
     with suppress(_OutOfTime):
         minimize(nll, start, method="COBYQA", bounds=[(lowest, LARGEST_WEIGHT)] * len(start),
-                 options={"maxfev": PASSES, "initial_tr_radius": 0.3})  # fmt: skip
+                 options={"maxfev": PASSES, "initial_tr_radius": 0.3, "final_tr_radius": PRECISION})  # fmt: skip
     best, weights = min(passes)
     return weights, {"passes": len(passes), "tuned_on": len(rows), "tuned_from": passes[0][0], "tuned_to": best}
 

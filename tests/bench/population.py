@@ -1,7 +1,9 @@
 """Registries full of characters that were never trained, for measuring the registry alone."""
 
+import numpy as np
+
 from registry.store import Onboarded, Registry
-from registry.tables import Bank
+from registry.tables import Bank, Character
 
 FINGERPRINT = "0" * 64
 
@@ -24,3 +26,16 @@ def onboarded(number: int) -> Onboarded:
         metrics={}, environment={}, data_digests={}, system_message="", seed=0, reason="", role_embedding=bytes(1536),
         encoder="none@0",
     )  # fmt: skip
+
+
+def crowd(registry: Registry, count: int, width: int, encoder: str) -> None:
+    """`count` ready characters of one rank with random role embeddings, written at once."""
+    row, order = bank(registry), np.random.default_rng(0)
+    vectors = order.standard_normal((count, width)).astype("<f4")
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    with registry.writing() as session:
+        for number, vector in enumerate(vectors):
+            made = onboarded(number)
+            session.add(Character(bank_id=row.id or 0, name=f"Character {number}", start=number, stop=number + 1,
+                                  status="ready", strategy="expand", block=made.block, description=made.description,
+                                  role_embedding=vector.tobytes(), encoder=encoder))  # fmt: skip
