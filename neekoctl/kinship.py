@@ -61,14 +61,18 @@ def refuse(registry: Registry, bank: Bank, profile: Profile, choice: Choice) -> 
         by_hand(registry, bank, choice.by_hand)
         return
     if not residents:
-        raise NeekoError(
-            f"Nobody lives on {bank.base} yet, so there is nobody to fuse {profile.name} from: use --strategy expand."
-        )
+        raise nobody(profile.name)
     if choice.count is not None and choice.count > residents:
         raise UsageError(f"--neighbours {choice.count} asks for more than the {residents} who live on {bank.base}.")
     if sum(letter.isalnum() for letter in profile.persona) < LETTERS:
         message = "too short to find whom it resembles: write a sentence or two, or choose with --from NAME"
         raise ProfileError([Fault(profile.name, "persona", message)])
+
+
+def nobody(newcomer: str) -> NeekoError:
+    return NeekoError(
+        f"Nobody lives on this base yet, so there is nobody to fuse {newcomer} from: use --strategy expand."
+    )
 
 
 def relatives(registry: Registry, bank: Bank, encoder: str, role: np.ndarray, choice: Choice, temperature: float,

@@ -281,15 +281,18 @@ def _document(row: Character, plan: Plan, made: Made, finding: Finding, seconds:
         "tokens_per_second": round(made.tokens_per_second, 1),
         "parents": [{"character": parent.name, "weight": parent.weight} for parent in made.parents],
         "reason": made.reason,
-        **({"merge": _merge_document(made)} if "merge" in made.details else {}),
+        **_details(made),
         "certificate": {"others": finding.others, "identical": finding.identical},
     }
 
 
-def _merge_document(made: Made) -> dict[str, Any]:
-    """How the block was merged, and what the merging discarded."""
-    return {"method": made.details["merge"], "discarded": made.details["lost"],
-            "discarded_by_module": made.details["lost_by_module"], "passes": made.details.get("passes", 0)}  # fmt: skip
+def _details(made: Made) -> dict[str, Any]:
+    """How a fusion was merged and what that discarded; which rungs `auto` climbed."""
+    details, found = made.details, {}
+    if "merge" in details:
+        found["merge"] = {"method": details["merge"], "discarded": details["lost"], "passes": details.get("passes", 0),
+                          "discarded_by_module": details["lost_by_module"]}  # fmt: skip
+    return found | ({"rungs": details["rungs"]} if "rungs" in details else {})
 
 
 def _refuse_full_disk(registry: Registry, rank: int) -> None:

@@ -88,6 +88,8 @@ def plan(registry: Registry, request: Request, say: Callable[[str], None]) -> Pl
     _refuse_idle_options(request)
     profile = load_profile(request.profile)
     recipe = load_recipe(request.preset, list(request.changes), request.rank)
+    if request.strategy == "fuse" and not registry.banks():  # before a base is fetched for nothing
+        raise kinship.nobody(profile.name)
     bank = choose_bank(registry, request.base, say=say)
     registry.refuse_taken([profile.name, *profile.aliases])
     choice = _choice(registry, request, bank)

@@ -226,7 +226,7 @@ def _settled() -> Layout:
     for slug in FOUNDERS if len(there) < len(FOUNDERS) else ():
         profile = str(resources.files("recipes") / "characters" / f"{slug}.yaml")
         command = ["add-character", profile, "--preset", "quick", "--set", "epochs=1"]
-        subprocess.run([sys.executable, "-m", "neekoctl", *command], check=False,
+        subprocess.run([sys.executable, "-m", "neekoctl", *command], check=False, stdout=subprocess.DEVNULL,
                        env={**os.environ, HOME_VARIABLE: str(layout.home)})  # fmt: skip
     return layout
 
