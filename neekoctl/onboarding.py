@@ -105,7 +105,8 @@ def _make_and_commit(
     renew = _every(RENEW_SECONDS, lambda: registry.renew(reservation))
     before = bear_witness(stage, residents, renew, depth)
     checkpoint = registry.layout.checkpoints / f"{plan.digest}.safetensors"
-    made = _make(stage, plan, neighbours, renew, checkpoint, screen)
+    until = None if plan.request.budget is None else started + plan.request.budget
+    made = _make(stage, plan, neighbours, renew, checkpoint, screen, until)
     if made.block.rank < reservation.ranks.rank:
         reservation = registry.shrink(reservation, made.block.rank)
     digest = _store(stage, plan, made, reservation)
@@ -132,7 +133,7 @@ def _residents(registry: Registry, plan: Plan) -> list[Character]:
 
 
 def _make(stage: Stage, plan: Plan, neighbours: list[Neighbour], renew: Callable[[], None], checkpoint: Path,
-          screen: Screen) -> Made:  # fmt: skip
+          screen: Screen, until: float | None) -> Made:  # fmt: skip
     from recipes.exchanges import with_system
     from recipes.task import Task
 
@@ -149,8 +150,7 @@ def _make(stage: Stage, plan: Plan, neighbours: list[Neighbour], renew: Callable
 
     train = [with_system(plan.system_message, talk.model_dump()["messages"]) for talk in plan.split.train]
     task = Task(plan.profile.name, stage.bank, stage.form, plan.recipe, train, _heldout(plan), request.seed, report,
-                checkpoint, neighbours, request.merging, request.tune,
-                None if request.budget is None else time.monotonic() + request.budget)  # fmt: skip
+                checkpoint, neighbours, request.merging, request.tune, until)  # fmt: skip
     return _strategy(request.strategy)(task)
 
 
@@ -177,7 +177,7 @@ def _store(stage: Stage, plan: Plan, made: Made, reservation: Reservation) -> st
         "name": plan.profile.name,
         "system_message": plan.system_message,
         "base_fingerprint": plan.bank.fingerprint,
-        "recipe": {"strategy": made.strategy, "preset": plan.request.preset, **plan.recipe.model_dump()},
+        "recipe": {"strategy": made.strategy, **plan.settings},
         "seed": plan.request.seed,
         "lineage": [vars(parent) for parent in made.parents],
         "data_digests": plan.profile.digests(),
@@ -247,7 +247,7 @@ def _onboarded(stage: Stage, plan: Plan, made: Made, digest: str, probes: list[P
     return Onboarded(
         block=digest,
         description=plan.profile.description(),
-        recipe={"preset": plan.request.preset, **plan.recipe.model_dump()},
+        recipe=plan.settings,
         metrics={**{key: getattr(made, key) for key in measured}, **made.details},
         environment=environment(stage),
         data_digests=plan.profile.digests(),

@@ -74,6 +74,15 @@ class Plan:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """All that decided how the block was made, as it is kept."""
+        kept = {"preset": self.request.preset, **self.recipe.model_dump()}
+        if self.kin:
+            kept |= {"merging": self.request.merging.model_dump(), "tune": self.request.tune}
+            kept |= {"warm_start": self.request.warm_start} if self.request.strategy == "expand" else {}
+        return kept
+
+    @property
     def exchanges(self) -> int:
         """Replies to learn from."""
         return sum(len(talk.messages) // 2 for talk in self.split.train)
@@ -104,16 +113,20 @@ def _refuse_idle_options(request: Request) -> None:
     if strategy not in STRATEGIES:
         raise UsageError(f"There is no strategy {strategy!r}: choose {', '.join(STRATEGIES)}.")
     warm, fused = request.warm_start != FROM_SCRATCH, request.warm_start == FROM_FUSED
+    chosen = request.choice != Choice() or "temperature" in merging.model_fields_set
     idle = {
         "--tune": request.tune and strategy != "fuse",
         "--merge": merging.method != "svd" and strategy != "fuse",
         "--energy": merging.energy is not None and strategy != "fuse",
         "--warm-start": warm and strategy != "expand",
         "--budget": request.budget is not None and strategy != "auto",
-        "Choosing neighbours": request.choice != Choice() and strategy == "expand" and not fused,
+        "--density": "density" in merging.model_fields_set and merging.method not in ("ties", "dare_ties"),
+        "--temperature": "temperature" in merging.model_fields_set and bool(request.choice.by_hand),
+        "Choosing neighbours": chosen and strategy == "expand" and not fused,
     }
     for option in (option for option, unused in idle.items() if unused):
-        instead = " without --warm-start fuse" if option == "Choosing neighbours" else ""
+        instead = {"Choosing neighbours": " without --warm-start fuse", "--density": f" and --merge {merging.method}",
+                   "--temperature": " and --from"}.get(option, "")  # fmt: skip
         raise UsageError(
             f"{option} does nothing for --strategy {strategy}{instead}: leave it out, or change the strategy."
         )

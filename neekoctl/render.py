@@ -168,7 +168,7 @@ def character(row: Character, aliases: list[str], parents: list[Ancestor], certi
     if certificate:
         facts["certificate"] = f"{certificate.identical} of {certificate.others} others identical"
     if row.metrics.get("lost") is not None:
-        facts["merge"] = f"{row.metrics['merge']}, {row.metrics['lost']:.1%} of the energy discarded"
+        facts["merge"] = _merge(row.metrics)
     for key, value in facts.items():
         if value in (None, ""):
             continue
@@ -176,6 +176,12 @@ def character(row: Character, aliases: list[str], parents: list[Ancestor], certi
     if parents:
         _lineage(console, row.name, parents)
     console.print(escape(str(row.description.get("persona", "")).strip()), style="italic")
+
+
+def _merge(metrics: dict[str, Any]) -> str:
+    """What a merge discarded, in all and where most."""
+    worst, share = max(metrics["lost_by_module"].items(), key=lambda item: item[1])
+    return f"{metrics['merge']}, {metrics['lost']:.1%} of the energy discarded, most at {worst}: {share:.1%}"
 
 
 def _lineage(console: Console, name: str, parents: list[Ancestor]) -> None:

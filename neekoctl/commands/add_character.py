@@ -26,7 +26,8 @@ def add_character(
         bool, typer.Option("--accept-gate", help="Take a gate under which residents are found less often.")
     ] = False,
     neighbours: Annotated[
-        int | None, typer.Option(min=1, help="How many residents to fuse, the nearest first.  [default: up to 3]")
+        int | None,
+        typer.Option(min=1, max=64, help="How many residents to fuse, the nearest first.  [default: up to 3]"),
     ] = None,
     parents: Annotated[
         list[str] | None, typer.Option("--from", metavar="NAME[=WEIGHT]", help="Fuse this resident; repeatable.")

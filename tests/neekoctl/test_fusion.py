@@ -233,6 +233,8 @@ def test_nobody_to_fuse_is_sent_to_expand(neekoctl, cub: Path) -> None:
         (("--temperature", 0), "--temperature: "),
         (("--merge", "cat", "--rank", 4), "leave --rank out"),
         (("--from", "Ant=2", "--from", "Bee=-1", "--merge", "ties"), "elects signs"),
+        (("--density", 0.3), "--density does nothing for --strategy fuse and --merge svd"),
+        (("--from", "Ant", "--temperature", 1), "--temperature does nothing for --strategy fuse and --from"),
         (("--warm-start", "fuse"), "--warm-start does nothing for --strategy fuse"),
         (("--budget", "60s"), "--budget does nothing for --strategy fuse"),
     ],

@@ -102,7 +102,7 @@ class Results:
 def _whole_seeds(cells: "dict[tuple[str, str, int], dict[int, Cell]]", people: Sequence[str]) -> list[int]:
     """The seeds of which every cell is there."""
     trained = [found for (_, method, exchanges), found in cells.items() if exchanges and method in LADDER]
-    wanted = len(people) * 11  # three methods at four amounts, less the tuning of more than it reads
+    wanted = len(people) * 11  # cells: three methods at four amounts, less the tuning of more than it reads
     seeds = {seed for found in trained for seed in found}
     return sorted(seed for seed in seeds if sum(seed in found for found in trained) == wanted)
 
