@@ -64,9 +64,14 @@ def refuse(registry: Registry, bank: Bank, profile: Profile, choice: Choice) -> 
         raise nobody(profile.name)
     if choice.count is not None and choice.count > residents:
         raise UsageError(f"--neighbours {choice.count} asks for more than the {residents} who live on {bank.base}.")
-    if sum(letter.isalnum() for letter in profile.persona) < LETTERS:
+    if not is_comparable(profile):
         message = "too short to find whom it resembles: write a sentence or two, or choose with --from NAME"
         raise ProfileError([Fault(profile.name, "persona", message)])
+
+
+def is_comparable(profile: Profile) -> bool:
+    """Whether the persona says enough for its embedding to mean something."""
+    return sum(letter.isalnum() for letter in profile.persona) >= LETTERS
 
 
 def nobody(newcomer: str) -> NeekoError:
@@ -87,7 +92,7 @@ def relatives(registry: Registry, bank: Bank, encoder: str, role: np.ndarray, ch
 
 def by_hand(registry: Registry, bank: Bank, words: Sequence[str]) -> list[Kin]:
     """NAME=weight, or NAME for a weight of 1, each resident once."""
-    pairs = [_parsed(word) for word in words]
+    pairs = [_parsed(registry, word) for word in words]
     found = [_resident(registry, bank, name) for name, _ in pairs]
     twice = [row.name for place, row in enumerate(found) if row.id in {other.id for other in found[:place]}]
     if twice:
@@ -96,9 +101,9 @@ def by_hand(registry: Registry, bank: Bank, words: Sequence[str]) -> list[Kin]:
     return [Kin(row, weight) for row, weight in zip(found, weights, strict=True)]
 
 
-def _parsed(word: str) -> tuple[str, float]:
+def _parsed(registry: Registry, word: str) -> tuple[str, float]:
     name, equals, number = word.rpartition("=")
-    if not equals:
+    if not equals or registry.answers_to(word):  # there may be an = in a name
         return word.strip(), 1.0
     try:
         return name.strip(), float(number)

@@ -56,14 +56,12 @@ def onboard(registry: Registry, request: Request, screen: Screen) -> dict[str, A
     """
     started = time.monotonic()
     plan, spoken = _prepared(registry, request, screen)
-    _refuse_full_disk(registry, plan.recipe.rank)
+    _refuse_full_disk(registry, plan.rank)
     stage = None
     if plan.bank.id is None:  # a base that cannot be loaded must not leave an empty bank behind
         stage = set_stage(registry, plan.bank, say=screen.say)
         plan = replace(plan, bank=registry.bank(plan.bank.base, plan.bank.fingerprint))
-    reservation = registry.reserve(
-        plan.bank, plan.profile.name, plan.profile.aliases, plan.recipe.rank, request.strategy
-    )
+    reservation = registry.reserve(plan.bank, plan.profile.name, plan.profile.aliases, plan.rank, request.strategy)
     with _given_back_on_failure(registry, reservation):
         stage = stage or set_stage(registry, plan.bank, say=screen.say)
         return _make_and_commit(stage, plan, spoken, reservation, screen, started)
@@ -98,7 +96,7 @@ def _make_and_commit(
     from neekoctl.certifying import QUICK, THOROUGH, bear_witness, compare
 
     registry = stage.registry
-    stage.bank.refuse_too_wide(plan.recipe.rank)
+    stage.bank.refuse_too_wide(plan.rank)
     neighbours = kinship.neighbours(registry, plan.kin)  # a damaged one is told before anything is made
     residents, depth = _residents(registry, plan), QUICK if plan.request.strategy == "fuse" else THOROUGH
     screen.say(f"witnessing the residents before: {len(residents)}")
@@ -150,7 +148,7 @@ def _make(stage: Stage, plan: Plan, neighbours: list[Neighbour], renew: Callable
 
     train = [with_system(plan.system_message, talk.model_dump()["messages"]) for talk in plan.split.train]
     task = Task(plan.profile.name, stage.bank, stage.form, plan.recipe, train, _heldout(plan), request.seed, report,
-                checkpoint, neighbours, request.merging, request.tune, until)  # fmt: skip
+                checkpoint, neighbours, request.merging, plan.width, request.tune, until)  # fmt: skip
     return _strategy(request.strategy)(task)
 
 
@@ -177,7 +175,7 @@ def _store(stage: Stage, plan: Plan, made: Made, reservation: Reservation) -> st
         "name": plan.profile.name,
         "system_message": plan.system_message,
         "base_fingerprint": plan.bank.fingerprint,
-        "recipe": {"strategy": made.strategy, **plan.settings},
+        "recipe": {"strategy": made.strategy, **_recipe(plan, made)},
         "seed": plan.request.seed,
         "lineage": [vars(parent) for parent in made.parents],
         "data_digests": plan.profile.digests(),
@@ -186,6 +184,17 @@ def _store(stage: Stage, plan: Plan, made: Made, reservation: Reservation) -> st
         save_block(made.block, folder, base=plan.bank.base, card=card, transposed=stage.base.transposed)
         stage.registry.claim(reservation, folder_digest(folder))
         return stage.registry.blocks.put(folder)
+
+
+def _recipe(plan: Plan, made: Made) -> dict[str, Any]:
+    """All that decided how the block was made, as it is kept: what was done, whatever was asked for."""
+    request, rank = plan.request, {"rank": made.block.rank, "alpha": made.block.alpha}
+    asked = {"asked": request.strategy} if request.strategy != made.strategy else {}
+    if made.strategy == "fuse":
+        tuned = {"tuned": "passes" in made.details, "system_message": plan.recipe.system_message}
+        return {**asked, **rank, **request.merging.model_dump(), **tuned}
+    start = {"warm_start": request.warm_start if request.strategy == "expand" else "fuse"} if made.parents else {}
+    return {**asked, "preset": request.preset, **plan.recipe.model_dump(), **rank, **start}
 
 
 def _measure_probes(stage: Stage, plan: Plan, digest: str, reservation: Reservation, screen: Screen) -> list[Probe]:
@@ -247,7 +256,7 @@ def _onboarded(stage: Stage, plan: Plan, made: Made, digest: str, probes: list[P
     return Onboarded(
         block=digest,
         description=plan.profile.description(),
-        recipe=plan.settings,
+        recipe=_recipe(plan, made),
         metrics={**{key: getattr(made, key) for key in measured}, **made.details},
         environment=environment(stage),
         data_digests=plan.profile.digests(),

@@ -1,6 +1,7 @@
 """What an onboarding is going to do: the request checked whole, the recipe, the neighbours. Knows no transaction.
 
-Everything that can be refused is refused here, before torch is imported and before anything is reserved.
+Everything that can be refused without a block's tensors is refused here, before anything is reserved; what needs no
+encoder, before torch is imported.
 """
 
 from __future__ import annotations
@@ -48,10 +49,15 @@ class Request:
     warm_start: str = FROM_SCRATCH
     budget: float | None = None  # seconds
 
+    @property
+    def names_a_rank(self) -> bool:
+        return self.rank is not None or any(change.partition("=")[0].strip() == "rank" for change in self.changes)
+
 
 @dataclass(frozen=True)
 class Plan:
-    """A request whose every part was found good; `kin` is filled once the persona is embedded."""
+    """A request whose every part was found good; `kin` and the `width` of their fusion are filled once the persona is
+    embedded."""
 
     request: Request
     profile: Profile
@@ -60,6 +66,7 @@ class Plan:
     bank: Bank
     choice: Choice | None  # of neighbours; None when none are wanted
     kin: tuple[Kin, ...] = ()
+    width: int | None = None
 
     @property
     def system_message(self) -> str:
@@ -74,13 +81,10 @@ class Plan:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """All that decided how the block was made, as it is kept."""
-        kept = {"preset": self.request.preset, **self.recipe.model_dump()}
-        if self.kin:
-            kept |= {"merging": self.request.merging.model_dump(), "tune": self.request.tune}
-            kept |= {"warm_start": self.request.warm_start} if self.request.strategy == "expand" else {}
-        return kept
+    def rank(self) -> int:
+        """How many ranks to reserve: what is not needed in the end is given back."""
+        trained = 0 if self.request.strategy == "fuse" else self.recipe.rank
+        return trained if self.request.strategy == "expand" else max(trained, self.width or 0)
 
     @property
     def exchanges(self) -> int:
@@ -101,14 +105,19 @@ def plan(registry: Registry, request: Request, say: Callable[[str], None]) -> Pl
         raise kinship.nobody(profile.name)
     bank = choose_bank(registry, request.base, say=say)
     registry.refuse_taken([profile.name, *profile.aliases])
-    choice = _choice(registry, request, bank)
+    choice = _choice(registry, request, profile, bank)
     if choice is not None:
         kinship.refuse(registry, bank, profile, choice)
-    return Plan(request, profile, recipe, split(profile.dialogues), bank, choice)
+    parts = split(profile.dialogues)
+    if request.tune and not parts.train:
+        raise UsageError(
+            f"{profile.name} has no dialogues left to tune on once probes are kept aside: leave --tune out."
+        )
+    return Plan(request, profile, recipe, parts, bank, choice)
 
 
 def _refuse_idle_options(request: Request) -> None:
-    """An option that would change nothing is a misunderstanding, and better said than passed over."""
+    """An option of another strategy would change nothing: better said than passed over."""
     strategy, merging = request.strategy, request.merging
     if strategy not in STRATEGIES:
         raise UsageError(f"There is no strategy {strategy!r}: choose {', '.join(STRATEGIES)}.")
@@ -130,50 +139,53 @@ def _refuse_idle_options(request: Request) -> None:
         raise UsageError(
             f"{option} does nothing for --strategy {strategy}{instead}: leave it out, or change the strategy."
         )
-    if merging.energy is not None and (merging.method != "svd" or request.rank is not None):
+    if merging.energy is not None and (merging.method != "svd" or request.names_a_rank):
         raise UsageError("--energy chooses the rank of --merge svd: leave --rank and other merges out.")
 
 
-def _choice(registry: Registry, request: Request, bank: Bank) -> Choice | None:
-    """Which neighbours are wanted; `auto` does without when there are none."""
-    if request.strategy == "expand":
-        named = request.warm_start not in (FROM_SCRATCH, FROM_FUSED)
-        by_name = Choice(by_hand=(request.warm_start,))
-        return by_name if named else request.choice if request.warm_start == FROM_FUSED else None
+def _choice(registry: Registry, request: Request, profile: Profile, bank: Bank) -> Choice | None:
+    """Which neighbours are wanted; `auto` does without when there are none, or none can be found."""
+    if request.strategy == "expand" and request.warm_start != FROM_FUSED:
+        one = Choice(by_hand=(f"{request.warm_start}=1",))  # the weight keeps a name with = in it whole
+        return None if request.warm_start == FROM_SCRATCH else one
     alone = not (bank.id and registry.characters(status=("ready",), bank=bank, brief=True))
-    return None if request.strategy == "auto" and alone and request.choice == Choice() else request.choice
+    none_found = alone or not kinship.is_comparable(profile)
+    return None if request.strategy == "auto" and none_found and request.choice == Choice() else request.choice
 
 
 def with_kin(registry: Registry, plan: Plan, encoder: str, persona: Prototype) -> Plan:
-    """The plan with its neighbours found; a fusion is as wide as they ask for, unless the user says how wide."""
+    """The plan with its neighbours found; a fusion is as wide as they ask for, unless the user says how wide.
+
+    Raises:
+        UsageError: the merge cannot make a block of these.
+    """
     if plan.choice is None:
         return plan
     import numpy as np
 
     request, role = plan.request, np.frombuffer(persona.vector, dtype="<f4")
     kin = kinship.relatives(registry, plan.bank, encoder, role, plan.choice, request.merging.temperature)
-    recipe = plan.recipe
-    if request.strategy == "fuse" and request.rank is None:
-        widths = [each.character.stop - each.character.start for each in kin]
-        recipe = load_recipe(request.preset, list(request.changes), request.merging.rank(widths))
-    return replace(plan, kin=tuple(kin), recipe=recipe)
+    widths = [each.character.stop - each.character.start for each in kin]
+    width = plan.recipe.rank if request.names_a_rank else request.merging.rank(widths)
+    request.merging.refuse(widths, [each.weight for each in kin], width)
+    return replace(plan, kin=tuple(kin), width=width)
 
 
 def document(plan: Plan) -> dict[str, Any]:
     """What `--dry-run` prints."""
     from recipes.advisor import ladder
 
-    auto = plan.request.strategy == "auto"
-    rungs = [rung.name for rung in ladder(plan.exchanges, neighbours=bool(plan.kin))] if auto else []
+    auto, probes = plan.request.strategy == "auto", len(plan.split.probes)
+    rungs = ladder(plan.exchanges, probes, neighbours=bool(plan.kin)) if auto else []
     return {
         "character": plan.profile.name,
         "strategy": plan.request.strategy,
         "base": plan.bank.base,
-        "rank": plan.recipe.rank,
+        "rank": plan.rank,
         "exchanges": plan.exchanges,
-        "probes": len(plan.split.probes),
+        "probes": probes,
         "neighbours": [each.document() for each in plan.kin],
-        "rungs": rungs,
+        "rungs": [rung.name for rung in rungs],
         "budget": plan.request.budget,
     }
 

@@ -314,7 +314,7 @@ def stale(rows: list[dict[str, Any]]) -> None:
         out().print("Nobody's parents were replaced.")
     for row in rows:
         out().print(f"{escape(row['character'])} was made from {escape(row['parent'])} as block {row['block'][:12]}, "
-                    f"which has {row['now'][:12]} now: add it again to follow.")  # fmt: skip
+                    f"which has {row['now'][:12]} now: remove it and add it again to follow.")  # fmt: skip
 
 
 def _bar(share: float) -> str:

@@ -13,10 +13,10 @@ from typing import Any
 from recipes.exchanges import Row
 from recipes.expansion import expand
 from recipes.fusion import PASSES, TUNED_ON, fuse
-from recipes.likelihood import Difference, Score, mean_nll, paired_bootstrap, perplexity, scored_under
+from recipes.likelihood import ROWS_AT_ONCE, Difference, Score, mean_nll, paired_bootstrap, perplexity, scored_under
 from recipes.task import Made, Task
 
-FEWEST_PROBES = 4  # with fewer, an interval says nothing
+FEWEST_PROBES = 6  # with fewer, all of them may agree by chance: one time in 2^6 with six
 TRAINING_COST = 3.0  # of a pass forward and back, in passes forward
 
 
@@ -64,11 +64,13 @@ LADDER = (
 )
 
 
-def ladder(exchanges: int, *, neighbours: bool) -> list[Rung]:
-    """The rungs that make sense for so many exchanges to learn from; without neighbours only training is left."""
+def ladder(exchanges: int, probes: int, *, neighbours: bool) -> list[Rung]:
+    """The rungs to climb: those that make sense for so many exchanges to learn from. Where too few probes are left to
+    compare by, only the one that so many exchanges are best served by; without neighbours only training."""
     if not neighbours:
         return [LADDER[-1]]
-    return [rung for rung in LADDER if rung.needs <= exchanges]
+    sensible = [rung for rung in LADDER if rung.needs <= exchanges]
+    return sensible if probes >= FEWEST_PROBES else [rung for rung in sensible if rung.made_from_neighbours][-1:]
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,10 @@ def advise(task: Task) -> Made:
     Raises:
         NeekoError: there is neither anybody to fuse nor anything to train on.
     """
-    rungs, probes = ladder(task.exchanges, neighbours=bool(task.neighbours)), task.probes()
-    if len(rungs) == 1 or len(probes) < FEWEST_PROBES:
-        return _unopposed(task, rungs[-1], len(probes))
+    probes = task.probes()
+    rungs = ladder(task.exchanges, len(probes), neighbours=bool(task.neighbours))
+    if len(rungs) == 1:
+        return _unopposed(task, rungs[0], len(probes))
     started = time.monotonic()
     base = scored_under(task.bank, None, probes)
     pace = (time.monotonic() - started) / len(probes)  # seconds of one conversation's pass forward
@@ -140,16 +143,28 @@ def _left(task: Task) -> float:
 
 
 def _unopposed(task: Task, rung: Rung, probes: int) -> Made:
-    """One rung alone is possible, or nothing tells two apart: the last one that so many exchanges are enough for."""
-    made = rung.make(task)
+    """One rung alone is possible, or nothing would tell two apart."""
+    why = f"{task.exchanges} exchanges to learn from are too few for anything dearer"
     if not task.neighbours:
-        why = "nobody lives here yet whose block could be used"
+        why = "there is nobody whose block could be used"
     elif probes < FEWEST_PROBES:
-        why = f"{probes} held-out replies are too few to compare by, and {task.exchanges} exchanges are enough for it"
-    else:
-        why = f"{task.exchanges} exchanges are too few for anything dearer"
+        why = (
+            f"{probes} held-out replies are too few to compare by, and {task.exchanges} exchanges are best served by it"
+        )
+        if rung.passes(task) and rung.passes(task) * _pace(task) > _left(task):
+            rung, why = LADDER[0], f"{rung.name} would take more than the budget has left"
+    made = rung.make(task)
     details = {**made.details, "asked": "auto", "probes": probes, "rungs": [{"rung": rung.name}]}
     return replace(made, reason=f"auto took {rung.name}: {why}. {made.reason}", details=details)
+
+
+def _pace(task: Task) -> float:
+    """Seconds of one conversation's pass forward."""
+    if task.until is None:
+        return 0.0
+    started, some = time.monotonic(), task.rows()[:ROWS_AT_ONCE]
+    scored_under(task.bank, None, some)
+    return (time.monotonic() - started) / len(some)
 
 
 def _told(this: Tried, best: Tried) -> str:

@@ -15,6 +15,10 @@ from recipes.recipe import Merging
 from recipes.task import Made, Task
 from recipes.training import Trained, train
 
+EMPTY = (
+    1e-3  # of a factor's largest row: what is below is rounding, its square a millionth of the largest singular value
+)
+
 
 def expand(task: Task) -> Made:
     """Train a block from LoRA's initial state, or from the neighbours' merged one.
@@ -37,16 +41,18 @@ def expand(task: Task) -> Made:
 def warm(fresh: Block, task: Task) -> Block:
     """What the neighbours' merged blocks add to the base, under the fresh block's rank and alpha.
 
-    Ranks that the neighbours do not fill keep their fresh start: with zeros on both sides they could never learn.
+    Ranks that the merge does not fill at a module keep their fresh start: with zeros on both sides neither factor would
+    ever have a gradient.
     """
-    filled = min(fresh.rank, sum(each.block.rank for each in task.neighbours))
     parts = [Part(each.block, each.weight) for each in task.neighbours]
-    merged = merge(parts, Merging(), filled).block
+    merged = merge(parts, Merging(), fresh.rank).block
     root = (merged.scale / fresh.scale) ** 0.5
     pairs = dict(fresh.pairs)
     for module, (a, b) in merged.pairs.items():
-        new = fresh.pairs[module]
-        pairs[module] = Pair(torch.cat([a * root, new.a[filled:]]), torch.cat([b * root, new.b[:, filled:]], dim=1))
+        sizes = a.norm(dim=1)  # sqrt of the singular values
+        filled = sizes > EMPTY * sizes.max()
+        pairs[module] = Pair(torch.where(filled[:, None], a * root, fresh.pairs[module].a),
+                             torch.where(filled, b * root, 0.0))  # fmt: skip
     return Block(pairs, fresh.rank, fresh.alpha)
 
 

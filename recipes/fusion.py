@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from recipes.likelihood import mean_nll, scored_under
-from recipes.merging import SIGN_ELECTING, Merged, Part, merge
+from recipes.merging import Merged, Part, merge
+from recipes.recipe import FACTOR_WISE, SIGN_ELECTING
 from recipes.task import Lineage, Made, Neighbour, Task
 from recipes.training import Progress
 from registry.errors import NeekoError
@@ -44,7 +45,7 @@ def fuse(task: Task) -> Made:
 
 def _merged(task: Task, weights: Sequence[float]) -> Merged:
     parts = [Part(each.block, weight) for each, weight in zip(task.neighbours, weights, strict=True)]
-    return merge(parts, task.merging, task.recipe.rank, seed=task.seed)
+    return merge(parts, task.merging, task.width or task.recipe.rank, seed=task.seed)
 
 
 def _tuned(task: Task) -> tuple[list[float], dict[str, float]]:
@@ -81,7 +82,8 @@ class _OutOfTime(Exception):
 
 def _reason(task: Task, parents: Sequence[Lineage], details: Mapping[str, object]) -> str:
     whom = ", ".join(f"{each.name} {each.weight:.2f}" for each in parents)
-    lost = f"{details['lost']:.1%} of the energy of their sum discarded"
+    factor_wise = task.merging.method in FACTOR_WISE
+    lost = f"{details['lost']:.1%} of the energy of their sum {'away from it' if factor_wise else 'discarded'}"
     text = f"Merged {len(parents)} of the residents by {task.merging.method} ({whom}), {lost}"
     if "passes" not in details:
         return f"{text}."

@@ -14,10 +14,8 @@ from dataclasses import dataclass
 import torch
 
 from recipes.block import Block, Pair
-from recipes.recipe import Merging
+from recipes.recipe import FACTOR_WISE, Merging
 from registry.errors import UsageError
-
-SIGN_ELECTING = ("ties", "dare_ties")
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,8 @@ class Part:
 
 @dataclass(frozen=True)
 class Merged:
-    """A block, and the share of the sum's energy (squared Frobenius norm) that it lacks, by module and in all."""
+    """A block, and its squared distance from the sum over the sum's own energy (squared Frobenius norms), by module and
+    in all. For `svd`, a projection, that is the share of the energy it discards; factor-wise merges may exceed 1."""
 
     block: Block
     lost: dict[str, float]
@@ -134,7 +133,9 @@ def merge(parts: Sequence[Part], how: Merging, rank: int, *, seed: int = 0) -> M
     Raises:
         UsageError: the method cannot merge these blocks, or not into this rank.
     """
-    _refuse(parts, how, rank)
+    how.refuse([part.block.rank for part in parts], [part.weight for part in parts], rank)
+    if how.method in FACTOR_WISE and len({part.block.alpha for part in parts}) > 1:
+        raise UsageError(f"--merge {how.method} needs blocks of one alpha, and these have several: use --merge svd.")
     terms = {module: _terms(parts, module) for module in sorted({path for part in parts for path in part.block.pairs})}
     if how.method == "svd":
         return _by_spectrum({module: spectrum(found) for module, found in terms.items()}, how, rank)
@@ -168,25 +169,6 @@ def _energy(a: torch.Tensor, b: torch.Tensor) -> float:
     return max(0.0, float(((b.t() @ b) * (a @ a.t())).sum()))
 
 
-def _refuse(parts: Sequence[Part], how: Merging, rank: int) -> None:
-    ranks = [part.block.rank for part in parts]
-    alike = len({(part.block.rank, part.block.alpha) for part in parts}) == 1
-    if how.method in ("elementwise", *SIGN_ELECTING) and not alike:
-        raise UsageError(
-            f"--merge {how.method} needs blocks of one rank and alpha, and these have ranks "
-            f"{', '.join(map(str, ranks))}: use --merge svd."
-        )
-    if how.method in SIGN_ELECTING and any(part.weight < 0 for part in parts):
-        raise UsageError(
-            f"--merge {how.method} elects signs before weights are applied: use --merge svd for a negative one."
-        )
-    if how.method != "svd" and rank != how.rank(ranks):
-        raise UsageError(
-            f"--merge {how.method} makes a block of rank {how.rank(ranks)} of these: leave --rank out, or use "
-            f"--merge svd."
-        )
-
-
 def _terms(parts: Sequence[Part], module: str) -> list[Term]:
     """The summands at a module; a block that has nothing there is left out."""
     return [Term(*part.block.pairs[module], part.weight, part.block.scale)
@@ -195,7 +177,11 @@ def _terms(parts: Sequence[Part], module: str) -> list[Term]:
 
 def _by_spectrum(spectra: dict[str, Spectrum], how: Merging, rank: int) -> Merged:
     if how.energy is not None:
-        rank = rank_for(list(spectra.values()), how.energy)
+        most, rank = rank, rank_for(list(spectra.values()), how.energy)
+        if rank > most:
+            raise UsageError(
+                f"Keeping {how.energy:.1%} takes {rank} ranks, more than the {most} there can be: keep less."
+            )
     block = Block({module: found.cut(rank) for module, found in spectra.items()}, rank, float(rank))
     return _weighed(block, {module: found.energies(rank) for module, found in spectra.items()})
 

@@ -12,6 +12,8 @@ from registry.errors import UsageError
 from registry.ranks import LARGEST_RANK
 
 DEFAULT_PRESET = "standard"
+SIGN_ELECTING = ("ties", "dare_ties")
+FACTOR_WISE = ("elementwise", *SIGN_ELECTING)  # A and B are merged each by itself
 
 
 class Recipe(BaseModel):
@@ -45,7 +47,29 @@ class Merging(BaseModel):
     def rank(self, ranks: Sequence[int]) -> int:
         """How wide the block of parents of these ranks can be before any of it is computed: as the widest, or as all
         of them together where nothing is discarded or `energy` decides."""
-        return sum(ranks) if self.method == "cat" or self.energy is not None else max(ranks)
+        together = min(sum(ranks), LARGEST_RANK) if self.energy is not None else sum(ranks)
+        return together if self.method == "cat" or self.energy is not None else max(ranks)
+
+    def refuse(self, ranks: Sequence[int], weights: Sequence[float], rank: int) -> None:
+        """Raises UsageError when the method cannot make a block of `rank` from parents of these ranks and weights."""
+        if self.method in FACTOR_WISE and len(set(ranks)) > 1:
+            widths = ", ".join(map(str, ranks))
+            raise UsageError(
+                f"--merge {self.method} needs blocks of one rank, and these have {widths}: use --merge svd."
+            )
+        if self.method in SIGN_ELECTING and min(weights) < 0:
+            raise UsageError(
+                f"--merge {self.method} elects signs before weights are applied: use --merge svd for a negative weight."
+            )
+        if self.method != "svd" and rank != self.rank(ranks):
+            raise UsageError(
+                f"--merge {self.method} makes a block of rank {self.rank(ranks)} of these: leave --rank out, or use "
+                f"--merge svd."
+            )
+        if rank > LARGEST_RANK:
+            raise UsageError(
+                f"These blocks together have {rank} ranks and one may have {LARGEST_RANK}: use --merge svd, or fewer."
+            )
 
 
 def presets() -> list[str]:

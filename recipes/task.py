@@ -28,8 +28,9 @@ class Neighbour:
 class Task:
     """What a strategy is given. `train` holds whole conversations; a held-out item ends with its reference reply.
 
-    `neighbours` are what to fuse, or where an expansion starts from (nobody: from scratch). `until` is the moment of
-    `time.monotonic` at which training stops and its best state so far is taken.
+    `neighbours` are what to fuse, or where an expansion starts from (nobody: from scratch), `width` the rank of a
+    fusion where it is not the recipe's. `until` is the moment of `time.monotonic` at which training stops and its best
+    state so far is taken.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Task:
     checkpoint: Path | None = None
     neighbours: Sequence[Neighbour] = ()
     merging: Merging = field(default_factory=Merging)
+    width: int | None = None
     tune: bool = False
     until: float | None = None
 

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 
 from registry.errors import UsageError
 
+HUGE = 1e9
+LARGEST = 10.0  # of a weight once their sum is 1: beyond it the blocks all but cancel, and rounding is what is left
+
 
 def softmax(similarities: Sequence[float], temperature: float) -> list[float]:
     """w_i = exp(s_i / T) / sum_j exp(s_j / T): positive, summing to 1."""
@@ -17,13 +20,16 @@ def normalised(weights: Sequence[float]) -> list[float]:
     """The same weights, summing to 1.
 
     Raises:
-        UsageError: one is zero or no number, or they sum to zero.
+        UsageError: one is zero or no number, or their sum is not clearly above zero: brought to 1, a sum below zero
+            would turn every sign around, and one near zero would blow every weight up.
     """
-    if not all(math.isfinite(each) for each in weights):
-        raise UsageError("A weight must be a finite number: give --from NAME=0.5, for example.")
+    if not all(abs(each) < HUGE for each in weights):  # no number is not less than anything
+        raise UsageError(f"A weight must be a finite number, below {HUGE:.0g}: give --from NAME=0.5, for example.")
     if not all(weights):
         raise UsageError("A weight of zero takes nothing from that character: leave it out.")
     total = math.fsum(weights)
-    if abs(total) < 1e-6 * sum(map(abs, weights)):
-        raise UsageError("The weights sum to zero, so they cannot be brought to 1: change one of them.")
+    if total * LARGEST < max(map(abs, weights)):
+        raise UsageError(
+            f"The weights sum to {total:.3g}, and are brought to 1: let those above zero outweigh the others."
+        )
     return [each / total for each in weights]

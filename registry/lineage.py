@@ -12,7 +12,6 @@ from registry.names import fold
 from registry.store import Registry
 from registry.tables import Character, Handle, Parent
 
-GENERATIONS = 4  # that are told: three parents each are 120 ancestors
 State = Literal["here", "replaced", "gone"]
 
 
@@ -37,20 +36,25 @@ class Stale:
     now: str  # the parent's block today
 
 
-def ancestry(registry: Registry, character: Character, generations: int = GENERATIONS) -> list[Ancestor]:
-    """The parents of a character, with theirs in turn."""
-    return [Ancestor(row.name, row.block, row.weight, _state(registry, row), _further(registry, row, generations - 1))
+def ancestry(registry: Registry, character: Character) -> list[Ancestor]:
+    """The parents of a character, with theirs in turn; an ancestor met again is told without its parents."""
+    return _parents(registry, character, set())
+
+
+def _parents(registry: Registry, character: Character, told: set[str]) -> list[Ancestor]:
+    return [Ancestor(row.name, row.block, row.weight, _state(registry, row), _further(registry, row, told))
             for row in registry.parents(character)]  # fmt: skip
 
 
-def _further(registry: Registry, parent: Parent, generations: int) -> list[Ancestor]:
+def _further(registry: Registry, parent: Parent, told: set[str]) -> list[Ancestor]:
     """The parent's own parents: those of whoever first had its block, earlier than the child."""
-    if not generations:
+    if parent.block in told:
         return []
+    told.add(parent.block)
     query = select(Character).where(Character.block == parent.block, col(Character.id) < parent.character_id)
     with registry.reading() as session:
         owner = session.exec(query.order_by(col(Character.id))).first()
-    return ancestry(registry, owner, generations) if owner else []
+    return _parents(registry, owner, told) if owner else []
 
 
 def _state(registry: Registry, parent: Parent) -> State:

@@ -3,10 +3,13 @@ Knows vectors and rows; nothing of personas, weights or blocks.
 
 The database is the truth. Reading ten thousand embeddings out of it takes longer than the search, so from two thousand
 residents on they are kept in a file beside the gate's. The file may be behind: who has come since is read from the
-database, who has left is passed over, and what is told of those found is read from their rows.
+database, who has left is passed over, and what is told of those found is read from their rows. Where these say
+otherwise than the file, it is of another registry or damaged, and is written anew.
 """
 
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +18,7 @@ from registry.tables import Bank
 
 KEPT_FROM = 2_000  # residents; fewer are read in a few milliseconds
 BEHIND_AT_MOST = 256  # newcomers that the file may lack before it is written anew
+ROUNDING = 1e-4  # of a cosine, by which a row and its copy may differ
 READY = "bank_id = ? AND encoder = ? AND status = 'ready'"  # spelt as in the partial index `residents`
 
 
@@ -39,16 +43,35 @@ class Embeddings:
 
 def nearest(registry: Registry, bank: Bank, encoder: str, vector: np.ndarray, count: int) -> list[Near]:
     """At most `count` residents, the nearest first; `vector` (d,) is of unit length, from the same encoder."""
-    import faiss
-
     live = _residents(registry, bank, encoder)
     if not len(live):
         return []
-    known = _embeddings(registry, bank, encoder, live)
+    kept = _kept(registry, bank, encoder, len(vector)) if len(live) >= KEPT_FROM else None
+    if kept is not None and len(missing := np.setdiff1d(live, kept.ids, assume_unique=True)) <= BEHIND_AT_MOST:
+        known = kept.and_those(_read(registry, missing)) if len(missing) else kept
+        found, agrees = _searched(registry, known, live, vector, count)
+        if agrees:
+            return found
+    everybody = _read(registry, live)
+    if len(live) >= KEPT_FROM:
+        _keep(registry, bank, encoder, everybody)
+    return _searched(registry, everybody, live, vector, count)[0]
+
+
+def _searched(
+    registry: Registry, known: Embeddings, live: np.ndarray, vector: np.ndarray, count: int
+) -> tuple[list[Near], bool]:
+    """The nearest residents as their rows tell, and whether the rows agree with what was searched."""
+    import faiss
+
     left = int(np.isin(known.ids, live, invert=True).sum())
     wanted = min(count + left, len(known.ids))
-    _, rows = faiss.knn(vector[None].astype(np.float32), known.vectors, wanted, faiss.METRIC_INNER_PRODUCT)
-    return _told(registry, known.ids[rows[0]], vector)[:count]
+    query = np.ascontiguousarray(vector[None], dtype=np.float32)
+    cosines, rows = faiss.knn(query, known.vectors, wanted, faiss.METRIC_INNER_PRODUCT)
+    searched = dict(zip(known.ids[rows[0]].tolist(), cosines[0].tolist(), strict=True))
+    told = _told(registry, list(searched), vector)
+    agrees = all(abs(near.similarity - searched[owner]) < ROUNDING for owner, near in told.items())
+    return sorted(told.values(), key=lambda near: (-near.similarity, near.name))[:count], agrees
 
 
 def _residents(registry: Registry, bank: Bank, encoder: str) -> np.ndarray:
@@ -57,19 +80,6 @@ def _residents(registry: Registry, bank: Bank, encoder: str) -> np.ndarray:
         cursor = session.connection().connection.cursor()
         found = cursor.execute(f"SELECT id FROM character WHERE {READY} ORDER BY id", (bank.id, encoder)).fetchall()
     return np.fromiter((row[0] for row in found), dtype=np.int64, count=len(found))
-
-
-def _embeddings(registry: Registry, bank: Bank, encoder: str, live: np.ndarray) -> Embeddings:
-    """Everybody's, and perhaps those of some who have left."""
-    if len(live) < KEPT_FROM:
-        return _read(registry, live)
-    kept = _kept(registry, bank, encoder)
-    missing = live if kept is None else np.setdiff1d(live, kept.ids, assume_unique=True)
-    if kept is not None and len(missing) <= BEHIND_AT_MOST:
-        return kept.and_those(_read(registry, missing)) if len(missing) else kept
-    everybody = _read(registry, live)
-    _keep(registry, bank, encoder, everybody)
-    return everybody
 
 
 def _read(registry: Registry, ids: np.ndarray) -> Embeddings:
@@ -86,21 +96,20 @@ def _read(registry: Registry, ids: np.ndarray) -> Embeddings:
     return Embeddings(np.array([row[0] for row in found], dtype=np.int64), vectors)
 
 
-def _told(registry: Registry, ids: np.ndarray, vector: np.ndarray) -> list[Near]:
-    """Those of the numbers who are residents, the nearest first, with what their rows say."""
+def _told(registry: Registry, ids: list[int], vector: np.ndarray) -> dict[int, Near]:
+    """Those of the numbers who are residents, with what their rows say."""
     with registry.reading() as session:
         cursor = session.connection().connection.cursor()
         marks = ", ".join("?" * len(ids))
-        query = f"SELECT name, role_embedding FROM character WHERE id IN ({marks}) AND status = 'ready'"
-        rows = cursor.execute(query, ids.tolist()).fetchall()
-    found = [Near(name, float(np.frombuffer(blob, dtype="<f4") @ vector)) for name, blob in rows]
-    return sorted(found, key=lambda near: (-near.similarity, near.name))
+        query = f"SELECT id, name, role_embedding FROM character WHERE id IN ({marks}) AND status = 'ready'"
+        rows = cursor.execute(query, ids).fetchall()
+    return {owner: Near(name, float(np.frombuffer(blob, dtype="<f4") @ vector)) for owner, name, blob in rows}
 
 
 # the file
 
 
-def _kept(registry: Registry, bank: Bank, encoder: str) -> Embeddings | None:
+def _kept(registry: Registry, bank: Bank, encoder: str, width: int) -> Embeddings | None:
     """What was kept for this bank and encoder; None when there is nothing that can be read."""
     from safetensors import SafetensorError, safe_open
 
@@ -111,14 +120,20 @@ def _kept(registry: Registry, bank: Bank, encoder: str) -> Embeddings | None:
             kept = Embeddings(file.get_tensor("ids"), file.get_tensor("vectors"))
     except (OSError, SafetensorError):
         return None
-    return kept if kept.vectors.ndim == 2 and kept.ids.shape == kept.vectors.shape[:1] else None
+    return kept if kept.vectors.shape == (len(kept.ids), width) else None
 
 
 def _keep(registry: Registry, bank: Bank, encoder: str, everybody: Embeddings) -> None:
+    """A copy that cannot be written is only slower; whoever writes at the same time writes the same."""
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     path = registry.layout.roles(bank.id or 0)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file({"ids": everybody.ids, "vectors": np.ascontiguousarray(everybody.vectors)}, partial, {"encoder": encoder})
-    partial.replace(path)
+    tensors = {"ids": everybody.ids, "vectors": np.ascontiguousarray(everybody.vectors)}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+            save_file(tensors, Path(scratch) / path.name, {"encoder": encoder})
+            (Path(scratch) / path.name).replace(path)
+    except (OSError, SafetensorError):
+        return

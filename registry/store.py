@@ -256,6 +256,11 @@ class Registry:
                 raise UnknownCharacter(name, nearest(name, session.exec(select(Handle.text))))
             return session.exec(select(Character).where(Character.id == handle.character_id)).one()
 
+    def answers_to(self, name: str) -> bool:
+        """Whether a live character has this name or alias."""
+        with self.reading() as session:
+            return session.get(Handle, fold(name)) is not None
+
     def ready(self, name: str) -> Character:
         """Like `find`, for use: the character must be finished."""
         row = self.find(name)

@@ -93,6 +93,23 @@ def test_energy_picks_the_rank_and_gives_the_rest_of_the_range_back(neekoctl, cu
 
 
 @pytest.mark.usefixtures("two")
+def test_what_was_done_is_kept_whatever_was_asked_for(neekoctl, cub: Path) -> None:
+    neekoctl("add-character", cub, *FUSE, "--energy", 0.5)
+    shown = neekoctl("show", "cub", "--json").document
+    assert shown["recipe"]["rank"] == shown["rank_stop"] - shown["rank_start"]
+    assert (shown["recipe"]["energy"], shown["recipe"]["method"], shown["recipe"]["tuned"]) == (0.5, "svd", False)
+    assert "epochs" not in shown["recipe"]
+
+
+def test_a_name_with_an_equals_sign_can_be_a_parent(
+    neekoctl, tmp_path: Path, pico_environment: None, cub: Path
+) -> None:
+    neekoctl("add-character", write_profile(tmp_path, "E=mc"), *QUICK)
+    document = neekoctl("add-character", cub, *FUSE, "--from", "e=mc", "--json").document
+    assert document["parents"] == [{"character": "E=mc", "weight": 1.0}]
+
+
+@pytest.mark.usefixtures("two")
 def test_tuning_shows_its_passes(neekoctl, cub: Path) -> None:
     done = neekoctl("add-character", cub, *FUSE, "--tune", "--json")
     assert 0 < done.document["merge"]["passes"] <= 30
@@ -165,34 +182,59 @@ def test_auto_chooses_says_why_and_keeps_the_reason(neekoctl, cub: Path) -> None
 def test_auto_expands_the_first_of_all(neekoctl, cub: Path) -> None:
     document = neekoctl("add-character", cub, *QUICK, "--strategy", "auto", "--json").document
     assert (document["strategy"], document["parents"]) == ("expand", [])
-    assert "nobody lives here yet" in document["reason"]
+    assert "nobody whose block could be used" in document["reason"]
 
 
 @pytest.mark.usefixtures("two")
 def test_a_dry_run_prints_the_plan_and_makes_nothing(neekoctl, cub: Path, layout: Layout) -> None:
     before = sorted(path for path in layout.home.rglob("*") if path.is_file() and "registry" not in path.name)
     plan = neekoctl("add-character", cub, "--strategy", "auto", "--budget", "2m", "--dry-run", "--json").document
-    assert plan["rungs"][0] == "fuse"
+    assert plan["rungs"] == ["expand --warm-start fuse"]
     assert {each["character"] for each in plan["neighbours"]} == {"Ant", "Bee"}
     assert (plan["budget"], plan["exchanges"] + plan["probes"]) == (120.0, 16)
-    assert "1. fuse" in neekoctl("add-character", cub, "--strategy", "auto", "--dry-run").out
+    assert "1. expand --warm-start" in neekoctl("add-character", cub, "--strategy", "auto", "--dry-run").out
     assert sorted(path for path in layout.home.rglob("*") if path.is_file() and "registry" not in path.name) == before
     assert [row.name for row in Registry(layout).characters()] == ["Ant", "Bee"]
 
 
 @pytest.mark.usefixtures("two")
-def test_a_spent_budget_takes_the_cheapest_and_names_what_it_left_out(neekoctl, tmp_path: Path) -> None:
-    cub = _talkative(tmp_path)
+def test_auto_compares_on_held_out_replies_and_keeps_every_comparison(neekoctl, tmp_path: Path) -> None:
+    document = neekoctl("add-character", _talkative(tmp_path), *QUICK, "--strategy", "auto", "--json").document
+    first, *others = document["rungs"]
+    assert first["rung"] == "fuse" and "low" not in first
+    assert [each["rung"] for each in others] == ["fuse --tune", "expand --warm-start fuse", "expand"]
+    assert all(each["low"] <= each["mean"] <= each["high"] for each in others)
+    best = first
+    for each in others:
+        best = each if each["low"] > 0 else best
+    assert f"auto took {best['rung']} on " in document["reason"]
+    assert document["strategy"] == best["rung"].split()[0]
+    shown = neekoctl("show", "cub", "--json").document
+    assert shown["metrics"]["rungs"] == document["rungs"]
+    assert shown["recipe"]["asked"] == "auto"
+
+
+@pytest.mark.usefixtures("two")
+@pytest.mark.parametrize("exchanges", [16, 60])
+def test_a_spent_budget_takes_the_cheapest_and_names_what_it_left_out(neekoctl, tmp_path: Path, exchanges: int) -> None:
+    cub = _talkative(tmp_path, exchanges)
     done = neekoctl("add-character", cub, *QUICK, "--strategy", "auto", "--budget", "0.001s", "--json")
     assert done.document["strategy"] == "fuse"
     assert "more than the budget has left" in done.document["reason"]
 
 
-def _talkative(folder: Path) -> Path:
-    """Sixty exchanges: enough probes to compare by."""
+@pytest.mark.usefixtures("two")
+def test_auto_with_a_persona_that_resembles_nobody_expands(neekoctl, cub: Path) -> None:
+    document = neekoctl("add-character", persona(cub, "Tall."), *QUICK, "--strategy", "auto", "--json").document
+    assert (document["strategy"], document["parents"]) == ("expand", [])
+
+
+def _talkative(folder: Path, exchanges: int = 60) -> Path:
+    """Sixty exchanges are enough probes to compare by."""
     profile = write_profile(folder, "Cub")
-    lines = [{"messages": [{"role": "user", "content": f"What is the number after {number}?"},
-                           {"role": "assistant", "content": "Dust, dust!"}]} for number in range(60)]  # fmt: skip
+    answer = {"role": "assistant", "content": "Dust, dust!"}
+    lines = [{"messages": [{"role": "user", "content": f"What is the number after {number}?"}, answer]}
+             for number in range(exchanges)]  # fmt: skip
     (folder / "cub.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     return profile
 
@@ -221,14 +263,19 @@ def test_nobody_to_fuse_is_sent_to_expand(neekoctl, cub: Path) -> None:
         (("--from", "Wasp"), "Nobody here is called 'Wasp'"),
         (("--from", "Ant=nan"), "must be a finite number"),
         (("--from", "Ant=inf"), "must be a finite number"),
+        (("--from", "Ant=1e308", "--from", "Bee=1e308"), "must be a finite number"),
         (("--from", "Ant=much"), "'much' is no number"),
         (("--from", "Ant=0"), "A weight of zero"),
-        (("--from", "Ant=1", "--from", "Bee=-1"), "sum to zero"),
+        (("--from", "Ant=1", "--from", "Bee=-1"), "The weights sum to 0, and are brought to 1"),
+        (("--from", "Ant=-2", "--from", "Bee=1"), "The weights sum to -1, and are brought to 1"),
+        (("--from", "Ant=-1"), "The weights sum to -1"),
+        (("--from", "Ant=1", "--from", "Bee=-0.99999"), "let those above zero outweigh the others"),
         (("--from", "Ant", "--from", "ant=2"), "names Ant twice"),
         (("--from", "Ant", "--neighbours", 1), "give one of the two"),
         (("--merge", "soup"), "--merge: Input should be"),
         (("--energy", 1.5), "--energy: "),
         (("--energy", 0.9, "--rank", 4), "--energy chooses the rank"),
+        (("--energy", 0.9, "--set", "rank=2"), "--energy chooses the rank"),
         (("--energy", 0.9, "--merge", "cat"), "--energy chooses the rank"),
         (("--temperature", 0), "--temperature: "),
         (("--merge", "cat", "--rank", 4), "leave --rank out"),
@@ -250,6 +297,7 @@ def test_a_fusion_that_cannot_be_is_refused_with_a_sentence(neekoctl, cub: Path,
         (("--tune",), "--tune does nothing for --strategy expand"),
         (("--neighbours", 2), "Choosing neighbours does nothing for --strategy expand without --warm-start fuse"),
         (("--warm-start", "Wasp"), "Nobody here is called 'Wasp'"),
+        (("--warm-start", "Ant=5"), "Nobody here is called 'Ant=5'"),
         (("--strategy", "auto", "--budget", "soon"), "'soon' is no time"),
         (("--strategy", "auto", "--budget", "0s"), "'0s' is no time"),
         (("--strategy", "melt"), "choose expand, fuse, auto"),

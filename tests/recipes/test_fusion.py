@@ -76,7 +76,7 @@ def test_without_neighbours_expand_is_advised(task: Task) -> None:
 
 
 def test_cat_is_as_wide_as_all_the_neighbours(task: Task) -> None:
-    wide = replace(task, recipe=task.recipe.model_copy(update={"rank": 8}), merging=Merging(method="cat"))
+    wide = replace(task, width=8, merging=Merging(method="cat"))
     made = fuse(wide)
     assert (made.block.rank, made.details["lost"]) == (8, pytest.approx(0, abs=1e-9))
 
@@ -108,9 +108,9 @@ def _opposite(neighbour: Neighbour) -> Neighbour:
 
 
 def test_tuning_touches_no_neighbours_block(task: Task) -> None:
-    before = [pair.a.clone() for each in task.neighbours for pair in each.block.pairs.values()]
+    before = [factor.clone() for each in task.neighbours for pair in each.block.pairs.values() for factor in pair]
     fuse(replace(task, tune=True))
-    after = [pair.a for each in task.neighbours for pair in each.block.pairs.values()]
+    after = [factor for each in task.neighbours for pair in each.block.pairs.values() for factor in pair]
     assert all(torch.equal(one, two) for one, two in zip(before, after, strict=True))
 
 
@@ -153,6 +153,21 @@ def test_ranks_that_the_neighbours_leave_empty_start_fresh(task: Task) -> None:
         assert not b[:, 8:].any()
 
 
+def test_a_neighbour_who_never_learned_anything_does_not_keep_the_newcomer_from_it(task: Task) -> None:
+    """A neutral block has no rank at all: a start copied from it would have no gradient."""
+    neutral = fresh_block(task.bank.base.shapes, 4, 16.0, 5)
+    made = expand(replace(task, neighbours=[Neighbour("Fly", "f" * 64, neutral, 1.0)]))
+    assert made.nll_after is not None and made.nll_before is not None
+    assert made.nll_after < made.nll_before
+
+
+def test_ranks_that_a_wider_parent_never_used_start_fresh(task: Task) -> None:
+    wide = fuse(replace(task, width=12)).block  # of true rank eight
+    fresh = fresh_block(task.bank.base.shapes, 12, 16.0, 3)
+    start = warm(fresh, replace(task, neighbours=[Neighbour("Fly", "f" * 64, wide, 1.0)]))
+    assert all(torch.equal(a[8:], fresh.pairs[path].a[8:]) for path, (a, _) in start.pairs.items())
+
+
 def test_an_expansion_from_neighbours_starts_ahead_and_names_them(task: Task) -> None:
     short = replace(task, recipe=load_recipe("quick", [*SETTINGS, "learning_rate=0.002"]))
     cold, started = expand(replace(short, neighbours=())), expand(short)
@@ -167,6 +182,6 @@ def test_an_expansion_from_neighbours_starts_ahead_and_names_them(task: Task) ->
 def test_a_mixed_pair_is_refused_by_merges_of_entries(task: Task) -> None:
     narrow = expand(replace(task, neighbours=(), recipe=load_recipe("quick", [*SETTINGS, "rank=2"]))).block
     kin = [task.neighbours[0], replace(task.neighbours[1], block=narrow)]
-    with pytest.raises(UsageError, match="one rank and alpha"):
+    with pytest.raises(UsageError, match="blocks of one rank"):
         fuse(replace(task, neighbours=kin, merging=Merging(method="elementwise")))
     assert fuse(replace(task, neighbours=kin)).block.rank == 4

@@ -79,6 +79,11 @@ def test_energy_picks_the_smallest_rank_that_keeps_it(energy: float) -> None:
         assert merge(given_, Merging(), merged.block.rank - 1).lost_in_all > 1 - energy - 1e-9
 
 
+def test_an_energy_that_takes_more_ranks_than_there_are_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"Keeping 100.0% takes 12 ranks, more than the 5"):
+        merge(parts(0.5, 0.3, 0.2), Merging(energy=1.0), 5)
+
+
 def test_energy_of_one_stops_at_the_rank_the_sum_has() -> None:
     twice = block(0)
     found = merge([Part(twice, 0.5), Part(twice, 0.5)], Merging(energy=0.999999), 8)
@@ -235,8 +240,8 @@ def _same(one: Merged, two: Merged) -> bool:
 
 @pytest.mark.parametrize("method", ["elementwise", "ties", "dare_ties"])
 def test_what_factors_cannot_be_merged_entry_by_entry_is_refused(method: str) -> None:
-    for other in (block(1, 2, 8.0), block(1, 4, 9.0)):
-        with pytest.raises(UsageError, match=f"--merge {method} needs blocks of one rank and alpha.*use --merge svd"):
+    for other, what in ((block(1, 2, 8.0), "rank"), (block(1, 4, 9.0), "alpha")):
+        with pytest.raises(UsageError, match=f"--merge {method} needs blocks of one {what}, .*use --merge svd"):
             merge([Part(block(0), 0.5), Part(other, 0.5)], Merging(method=method), 4)
 
 
@@ -256,9 +261,9 @@ def test_the_missed_energy_of_a_lossy_merge_is_that_of_the_dense_difference() ->
 
 def test_merging_never_writes_to_a_parent() -> None:
     given_ = parts(0.7, 0.3)
-    before = [pair.a.clone() for part in given_ for pair in part.block.pairs.values()]
+    before = [factor.clone() for part in given_ for pair in part.block.pairs.values() for factor in pair]
     for method in ("svd", "elementwise", "cat", "ties", "dare_ties"):
         how = Merging(method=method)
         merge(given_, how, how.rank([4, 4]))
-    after = [pair.a for part in given_ for pair in part.block.pairs.values()]
+    after = [factor for part in given_ for pair in part.block.pairs.values() for factor in pair]
     assert all(torch.equal(one, two) for one, two in zip(before, after, strict=True))

@@ -65,6 +65,14 @@ def test_a_block_that_was_made_twice_is_not_its_own_ancestor(registry: Registry)
     assert ancestry(registry, second)[0].name == "Twin"
 
 
+def test_an_ancestor_met_twice_is_told_with_its_parents_once(registry: Registry, child: Character) -> None:
+    settle(registry, "Dot", "e", ("Cub", "c"))
+    last = settle(registry, "Elk", "f", ("Dot", "e"), ("Cub", "c"))
+    dot, cub = ancestry(registry, last)
+    assert [each.name for each in dot.parents[0].parents] == ["Ant", "Bee"]
+    assert cub.parents == []
+
+
 def test_a_removed_child_is_not_stale(registry: Registry, child: Character) -> None:
     registry.remove(registry.find("Ant"))
     settle(registry, "Ant", "d")

@@ -116,21 +116,26 @@ def _harm(harm: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "BEHIND_AT_MOST", 1)
 
 
-def test_what_is_told_comes_from_the_rows_even_when_the_file_is_wrong(
-    registry: Registry, bank: Bank, monkeypatch
-) -> None:
-    from safetensors.numpy import save_file
+def test_a_file_of_another_registry_is_found_out_and_written_anew(registry: Registry, bank: Bank, monkeypatch) -> None:
+    from safetensors.numpy import load_file, save_file
 
     monkeypatch.setattr(module, "KEPT_FROM", 10)
     vectors, (query,) = unit(20), unit(1, seed=1)
     settle(registry, bank, vectors)
-    ids = np.array([row.id for row in registry.characters()])
     path = registry.layout.roles(bank.id or 0)
     path.parent.mkdir(parents=True)
+    ids = np.array([row.id for row in registry.characters()])
     save_file({"ids": ids, "vectors": unit(20, seed=9)}, path, {"encoder": ENCODER})
-    found = nearest(registry, bank, ENCODER, query, 3)
-    by_name = {f"1:{row}": float(vector @ query) for row, vector in enumerate(vectors)}
-    assert all(each.similarity == pytest.approx(by_name[each.name], abs=1e-6) for each in found)
+    assert names(registry, bank, query, 3) == exact(vectors, query, 3)
+    assert np.array_equal(load_file(path)["vectors"], vectors)
+
+
+def test_a_folder_that_cannot_be_written_only_costs_time(registry: Registry, bank: Bank, monkeypatch) -> None:
+    monkeypatch.setattr(module, "KEPT_FROM", 10)
+    vectors, (query,) = unit(20), unit(1, seed=1)
+    settle(registry, bank, vectors)
+    registry.layout.roles(bank.id or 0).parent.write_text("in the way")
+    assert names(registry, bank, query, 3) == exact(vectors, query, 3)
 
 
 def test_a_reservation_is_nobodys_neighbour(registry: Registry, bank: Bank) -> None:
