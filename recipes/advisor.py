@@ -58,9 +58,9 @@ def _training_passes(task: Task) -> float:
 
 LADDER = (
     Rung("fuse", 0, True, _fused, lambda _: 0.0),
-    Rung("fuse --tune", 1, True, _tuned, lambda task: PASSES * min(TUNED_ON, len(task.train))),
-    Rung("expand --warm-start fuse", 4, True, _started, _training_passes),
-    Rung("expand", 16, False, _fresh, _training_passes),
+    Rung("fuse --tune", 3, True, _tuned, lambda task: PASSES * min(TUNED_ON, len(task.train))),
+    Rung("expand --warm-start fuse", 12, True, _started, _training_passes),
+    Rung("expand", 48, False, _fresh, _training_passes),
 )
 
 

@@ -81,7 +81,7 @@ def test_long_rows_weigh_by_their_tokens() -> None:
 class Stand:
     """A task of which only the amounts matter; every strategy 'makes' a block called by its rung."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, nlls: dict[str, list[float]], exchanges: int = 40) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, nlls: dict[str, list[float]], exchanges: int = 60) -> None:
         self.nlls, self.made = nlls, []  # type: ignore[var-annotated]
         rungs = tuple(replace(rung, make=self.maker(rung.name)) for rung in LADDER)
         monkeypatch.setattr(advisor, "LADDER", rungs)
