@@ -73,7 +73,7 @@ def _large() -> list[Figure]:
         merged_by_peft()
         theirs = time.perf_counter() - started
     ours = statistics.median(_timed(lambda: _merged(parts)) for _ in range(9))
-    largest = _largest_tensor(lambda: _merged(parts)) / (LARGE[0] * LARGE[1])
+    largest = largest_tensor(lambda: _merged(parts)) / (LARGE[0] * LARGE[1])
     peer = f"PEFT's svd without full matrices ({theirs:.1f} s, ours {ours * 1e3:.1f} ms)"
     return [
         Figure("one module of 4096 x 11008, faster than PEFT", theirs / ours, 300, "x", peer, at_least=True),
@@ -166,7 +166,7 @@ class _as_adapters:  # noqa: N801  used as a context
         return Block(pairs, RANK, float(RANK))
 
 
-def _largest_tensor(run: Callable[[], Any]) -> int:
+def largest_tensor(run: Callable[[], Any]) -> int:
     """Elements of the largest tensor that any operation returned."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode

@@ -12,6 +12,7 @@ from recipes.block import Block, Pair
 from recipes.merging import Merged, Part, merge, rank_for, spectrum
 from recipes.recipe import Merging
 from registry.errors import UsageError
+from tests.bench.fusion import largest_tensor
 
 SHAPES = {"layers.0.q": (12, 20), "layers.0.down": (30, 16)}
 
@@ -119,21 +120,8 @@ def test_svd_never_forms_the_product_it_approximates(monkeypatch) -> None:
     """No tensor made on the way has as many elements as delta_W."""
     d_out, d_in = 700, 900
     given_ = [Part(block(seed, shapes={"m": (d_out, d_in)}), 0.3) for seed in range(3)]
-    largest = _Largest()
-    with largest:
-        merge(given_, Merging(), 4)
-    assert 0 < largest.seen < d_out * d_in / 10
-
-
-class _Largest(torch.utils._python_dispatch.TorchDispatchMode):
-    seen = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        for each in out if isinstance(out, (tuple, list)) else [out]:
-            if isinstance(each, torch.Tensor):
-                self.seen = max(self.seen, each.numel())
-        return out
+    seen = largest_tensor(lambda: merge(given_, Merging(), 4))
+    assert 0 < seen < d_out * d_in / 10
 
 
 # the others
