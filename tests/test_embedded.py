@@ -33,5 +33,15 @@ def test_a_starter_character_moves_in_speaks_and_stays(neekoctl, embedded: None)
                    "--json").document  # fmt: skip
     assert his["character"] == "Sherlock Holmes"
     assert his["reply"] != bare["reply"]
+    _fuse_another(neekoctl)
     check = neekoctl("check", "--json")
     assert (check.code, check.document["verdict"]) == (0, "pass")
+
+
+def _fuse_another(neekoctl) -> None:
+    """Merged from the one who is there: likelier than the bare base before anything of its own was learned."""
+    document = neekoctl("add-character", CHARACTERS / "lovelace.yaml", "--strategy", "fuse", "--json").document
+    assert [parent["character"] for parent in document["parents"]] == ["Sherlock Holmes"]
+    assert document["heldout_nll_after"] < document["heldout_nll_before"]
+    assert document["certificate"] == {"others": 1, "identical": 1}
+    assert document["merge"]["discarded"] < 1e-6  # one parent at its own rank loses nothing
