@@ -22,7 +22,7 @@ class Depth:
 
 
 THOROUGH = Depth(64, 32)  # beside minutes of training
-QUICK = Depth(8, 1)  # beside a fusion, which trains nothing and takes a second: its parents come first
+QUICK = Depth(8, 1)  # beside a fusion, which takes a second, or under a budget: a newcomer's parents come first
 
 
 @dataclass(frozen=True)

@@ -39,14 +39,21 @@ class Boundary(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            again = "; repeat it with --resume to go on with its training" if "add-character" in sys.argv else ""
-            _explain(f"Stopped; nothing half-made was kept{again}.", None)
+            _explain(f"Stopped; nothing half-made was kept{_what_to_go_on_from()}.", None)
             raise typer.Exit(1) from None
         except Exception as error:  # noqa: BLE001  the last wall before the user
             if ctx.params.get("debug") or not _is_expected(error):
                 raise
             _explain(_sentence(error), error)
             raise typer.Exit(getattr(error, "exit_code", 1)) from None
+
+
+def _what_to_go_on_from() -> str:
+    """What to say of a training that was saved on the way."""
+    from registry.layout import Layout
+
+    saved = "add-character" in sys.argv and any(Layout.default().checkpoints.glob("*.safetensors"))
+    return " but the state of its training: repeat it with --resume to go on" if saved else ""
 
 
 def _is_expected(error: Exception) -> bool:

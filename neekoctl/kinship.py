@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from recipes.task import Neighbour
 
 NEIGHBOURS = 3  # unless the user says how many, or fewer live here
+DISTANT = 0.3  # of the nearest's similarity: two personas that have nothing in common come to 0.1 or 0.2
 LETTERS = 15  # of a persona, below which its embedding says nothing of whom it resembles
 
 
@@ -36,7 +37,8 @@ class Kin:
 
     def document(self) -> dict[str, Any]:
         similarity = None if self.similarity is None else round(self.similarity, 4)
-        return {"character": self.character.name, "weight": self.weight, "similarity": similarity}
+        return {"character": self.character.name, "weight": self.weight, "similarity": similarity,
+                "strategy": self.character.strategy}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ class Choice:
     by_hand: tuple[str, ...] = ()
 
 
-def refuse(registry: Registry, bank: Bank, profile: Profile, choice: Choice) -> None:
-    """Everything that can be wrong with a choice before anything is embedded.
+def refuse(registry: Registry, bank: Bank, profile: Profile, where: str, choice: Choice) -> None:
+    """Everything that can be wrong with a choice before anything is embedded; `where` is the profile's file.
 
     Raises:
         NeekoError: nobody lives in the bank, or the persona is too short to be compared.
@@ -66,7 +68,7 @@ def refuse(registry: Registry, bank: Bank, profile: Profile, choice: Choice) -> 
         raise UsageError(f"--neighbours {choice.count} asks for more than the {residents} who live on {bank.base}.")
     if not is_comparable(profile):
         message = "too short to find whom it resembles: write a sentence or two, or choose with --from NAME"
-        raise ProfileError([Fault(profile.name, "persona", message)])
+        raise ProfileError([Fault(where, "persona", message)])
 
 
 def is_comparable(profile: Profile) -> bool:
@@ -88,6 +90,17 @@ def relatives(registry: Registry, bank: Bank, encoder: str, role: np.ndarray, ch
     near = nearest(registry, bank, encoder, role, choice.count or NEIGHBOURS)
     weights = softmax([each.similarity for each in near], temperature)
     return [Kin(registry.ready(each.name), weight, each.similarity) for each, weight in zip(near, weights, strict=True)]
+
+
+def distance(kin: Sequence[Kin]) -> str | None:
+    """What to say when nobody is near."""
+    nearest_of_all = max((each.similarity for each in kin if each.similarity is not None), default=1.0)
+    if nearest_of_all >= DISTANT:
+        return None
+    return (
+        f"nobody here resembles the newcomer (similarity {nearest_of_all:.2f} at best): a merge will bring the common "
+        f"way of answering, and little of the character"
+    )
 
 
 def by_hand(registry: Registry, bank: Bank, words: Sequence[str]) -> list[Kin]:

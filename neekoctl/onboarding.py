@@ -77,7 +77,10 @@ def _prepared(registry: Registry, request: Request, screen: Screen) -> tuple[Pla
     plan = planning.plan(registry, request, screen.say)
     texts = texts_of(registry, request.encoder, screen.say)
     words = _prototypes(registry, plan, texts, screen)
-    return planning.with_kin(registry, plan, texts.provenance, words[0]), Spoken(texts, words)
+    plan = planning.with_kin(registry, plan, texts.provenance, words[0])
+    if note := kinship.distance(plan.kin):
+        screen.say(note)
+    return plan, Spoken(texts, words)
 
 
 @contextmanager
@@ -98,7 +101,8 @@ def _make_and_commit(
     registry = stage.registry
     stage.bank.refuse_too_wide(plan.rank)
     neighbours = kinship.neighbours(registry, plan.kin)  # a damaged one is told before anything is made
-    residents, depth = _residents(registry, plan), QUICK if plan.request.strategy == "fuse" else THOROUGH
+    hurried = plan.request.strategy == "fuse" or plan.request.budget is not None
+    residents, depth = _residents(registry, plan), QUICK if hurried else THOROUGH
     screen.say(f"witnessing the residents before: {len(residents)}")
     renew = _every(RENEW_SECONDS, lambda: registry.renew(reservation))
     before = bear_witness(stage, residents, renew, depth)
@@ -202,7 +206,7 @@ def _measure_probes(stage: Stage, plan: Plan, digest: str, reservation: Reservat
     from neekoctl.measuring import measure
 
     heldout = _heldout(plan)
-    screen.say(f"recording {len(heldout)} probes")
+    screen.say(f"recording {len(heldout)} probe{'s' * (len(heldout) != 1)}")
     mix = stage.mount(reservation.ranks, digest, plan.profile.name)
     measured = measure(stage, mix, heldout)
     stage.registry.renew(reservation)

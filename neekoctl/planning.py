@@ -107,7 +107,7 @@ def plan(registry: Registry, request: Request, say: Callable[[str], None]) -> Pl
     registry.refuse_taken([profile.name, *profile.aliases])
     choice = _choice(registry, request, profile, bank)
     if choice is not None:
-        kinship.refuse(registry, bank, profile, choice)
+        kinship.refuse(registry, bank, profile, request.profile.name, choice)
     parts = split(profile.dialogues)
     if request.tune and not parts.train:
         raise UsageError(
@@ -173,7 +173,7 @@ def with_kin(registry: Registry, plan: Plan, encoder: str, persona: Prototype) -
 
 def document(plan: Plan) -> dict[str, Any]:
     """What `--dry-run` prints."""
-    from recipes.advisor import ladder
+    from recipes.advisor import ladder, why_alone
 
     auto, probes = plan.request.strategy == "auto", len(plan.split.probes)
     rungs = ladder(plan.exchanges, probes, neighbours=bool(plan.kin)) if auto else []
@@ -186,6 +186,7 @@ def document(plan: Plan) -> dict[str, Any]:
         "probes": probes,
         "neighbours": [each.document() for each in plan.kin],
         "rungs": [rung.name for rung in rungs],
+        "note": why_alone(plan.exchanges, probes, neighbours=bool(plan.kin)) if len(rungs) == 1 else "",
         "budget": plan.request.budget,
     }
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -125,6 +126,9 @@ def onboarded(document: dict[str, Any]) -> None:
         console.print(
             f"[{colour}]As before, bit for bit: {certificate['identical']} of {_count(others, 'resident')}.[/]"
         )
+    if document["strategy"] == "fuse" and document["heldout_nll_before"] is not None:
+        before, after = (math.exp(document[f"heldout_nll_{when}"]) for when in ("before", "after"))
+        console.print(f"Held-out perplexity {before:.2f} -> {after:.2f}, with nothing of its own learned.")
     for parent in document["parents"]:
         console.print(f"  {_bar(parent['weight'])} {parent['weight']:+.2f} {escape(parent['character'])}")
     speed = f", {document['tokens_per_second']:.0f} tokens/s in training" if document["tokens_per_second"] else ""
@@ -303,9 +307,12 @@ def planned(document: dict[str, Any]) -> None:
     )
     for row in document["neighbours"]:
         near = "" if row["similarity"] is None else f"  [dim]similarity {row['similarity']:.2f}[/]"
+        near += "  [dim](a merge itself)[/]" * (row["strategy"] == "fuse")
         console.print(f"  {_bar(row['weight'])} {row['weight']:+.2f} {escape(row['character'])}{near}")
     for place, rung in enumerate(document["rungs"], start=1):
         console.print(f"  {place}. {escape(rung)}")
+    if document["note"]:
+        console.print(f"This alone: {escape(document['note'])}.")
 
 
 def stale(rows: list[dict[str, Any]]) -> None:
@@ -313,9 +320,18 @@ def stale(rows: list[dict[str, Any]]) -> None:
     if not rows:
         out().print("Nobody's parents were replaced.")
     for row in rows:
-        out().print(f"{escape(row['character'])} was made from {escape(row['parent'])} as block {row['block'][:12]}, "
-                    f"which has {row['now'][:12]} now: remove it and add it again to follow.")  # fmt: skip
+        child, parent = escape(row["character"]), escape(row["parent"])
+        out().print(f"{child} was made from block {row['block'][:12]} of {parent}, who has {row['now'][:12]} now. "
+                    f"To follow, `neekoctl remove \"{child}\"` and add it again.")  # fmt: skip
 
 
 def _bar(share: float) -> str:
     return f"[{'red' if share < 0 else 'cyan'}]{'█' * min(20, round(20 * abs(share))):20}[/]"
+
+
+def removed(document: dict[str, Any]) -> None:
+    """Who left, and who was made from them."""
+    ranks = f"[{document['rank_start']}, {document['rank_stop']})"
+    out().print(f"{document['removed']} moved out; ranks {ranks} are free.", markup=False)
+    if document["children"]:
+        out().print(f"Made from it, and staying as they are: {', '.join(document['children'])}.", markup=False)

@@ -84,5 +84,6 @@ def _advice(profile: Profile) -> list[str]:
     if any(reply.startswith(PLACEHOLDER) for reply in replies):
         advice.append("some replies are still the scaffold's: write your own, or the character will say them")
     if len(replies) < FEW:
-        advice.append(f"{len(replies)} replies are few: a voice begins at about {FEW}, and sixty make it unmistakable")
+        few = f"{len(replies)} replies are few: a voice begins at about {FEW}, and sixty make it unmistakable"
+        advice.append(f"{few}; --strategy auto makes the most of fewer")
     return advice

@@ -59,7 +59,7 @@ def _training_passes(task: Task) -> float:
 LADDER = (
     Rung("fuse", 0, True, _fused, lambda _: 0.0),
     Rung("fuse --tune", 3, True, _tuned, lambda task: PASSES * min(TUNED_ON, len(task.train))),
-    Rung("expand --warm-start fuse", 12, True, _started, _training_passes),
+    Rung("expand --warm-start fuse", 3, True, _started, _training_passes),
     Rung("expand", 48, False, _fresh, _training_passes),
 )
 
@@ -71,6 +71,16 @@ def ladder(exchanges: int, probes: int, *, neighbours: bool) -> list[Rung]:
         return [LADDER[-1]]
     sensible = [rung for rung in LADDER if rung.needs <= exchanges]
     return sensible if probes >= FEWEST_PROBES else [rung for rung in sensible if rung.made_from_neighbours][-1:]
+
+
+def why_alone(exchanges: int, probes: int, *, neighbours: bool) -> str:
+    """Why the ladder has one rung."""
+    if not neighbours:
+        return "there is nobody whose block could be used"
+    if probes < FEWEST_PROBES:
+        replies = f"{probes} held-out {'reply is' if probes == 1 else 'replies are'} too few to compare by"
+        return f"{replies}, and {exchanges} exchanges to learn from are best served by it"
+    return f"{exchanges} exchanges to learn from are too few for anything dearer"
 
 
 @dataclass(frozen=True)
@@ -144,15 +154,9 @@ def _left(task: Task) -> float:
 
 def _unopposed(task: Task, rung: Rung, probes: int) -> Made:
     """One rung alone is possible, or nothing would tell two apart."""
-    why = f"{task.exchanges} exchanges to learn from are too few for anything dearer"
-    if not task.neighbours:
-        why = "there is nobody whose block could be used"
-    elif probes < FEWEST_PROBES:
-        why = (
-            f"{probes} held-out replies are too few to compare by, and {task.exchanges} exchanges are best served by it"
-        )
-        if rung.passes(task) and rung.passes(task) * _pace(task) > _left(task):
-            rung, why = LADDER[0], f"{rung.name} would take more than the budget has left"
+    why = why_alone(task.exchanges, probes, neighbours=bool(task.neighbours))
+    if task.neighbours and rung.passes(task) and rung.passes(task) * _pace(task) > _left(task):
+        rung, why = LADDER[0], f"{rung.name} would take more than the budget has left"
     made = rung.make(task)
     details = {**made.details, "asked": "auto", "probes": probes, "rungs": [{"rung": rung.name}]}
     return replace(made, reason=f"auto took {rung.name}: {why}. {made.reason}", details=details)

@@ -83,7 +83,10 @@ class _OutOfTime(Exception):
 def _reason(task: Task, parents: Sequence[Lineage], details: Mapping[str, object]) -> str:
     whom = ", ".join(f"{each.name} {each.weight:.2f}" for each in parents)
     factor_wise = task.merging.method in FACTOR_WISE
-    lost = f"{details['lost']:.1%} of the energy of their sum {'away from it' if factor_wise else 'discarded'}"
+    share = f"{details['lost']:.1%}"
+    lost = (
+        f"off their exact sum by {share} of its energy" if factor_wise else f"{share} of their sum's energy discarded"
+    )
     text = f"Merged {len(parents)} of the residents by {task.merging.method} ({whom}), {lost}"
     if "passes" not in details:
         return f"{text}."

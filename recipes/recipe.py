@@ -53,9 +53,9 @@ class Merging(BaseModel):
     def refuse(self, ranks: Sequence[int], weights: Sequence[float], rank: int) -> None:
         """Raises UsageError when the method cannot make a block of `rank` from parents of these ranks and weights."""
         if self.method in FACTOR_WISE and len(set(ranks)) > 1:
-            widths = ", ".join(map(str, ranks))
             raise UsageError(
-                f"--merge {self.method} needs blocks of one rank, and these have {widths}: use --merge svd."
+                f"--merge {self.method} needs blocks of one rank, and these have {', '.join(map(str, ranks))}: choose "
+                f"others with --from, or use --merge svd."
             )
         if self.method in SIGN_ELECTING and min(weights) < 0:
             raise UsageError(

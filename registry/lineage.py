@@ -76,6 +76,14 @@ def _called(registry: Registry, name: str) -> Character | None:
     return _living(registry, Character.id == handle.character_id) if handle else None
 
 
+def children(registry: Registry, character: Character) -> list[str]:
+    """The ready characters whose blocks were made from this one's."""
+    query = select(Character.name).join(Parent, col(Parent.character_id) == Character.id)
+    with registry.reading() as session:
+        made = query.where(Character.status == "ready", Parent.block == character.block)
+        return list(session.exec(made.distinct().order_by(Character.name)))
+
+
 def stale(registry: Registry) -> list[Stale]:
     """Every ready character a parent of which was replaced, in the order they came."""
     query = select(Parent, Character.name).join(Character, col(Character.id) == Parent.character_id)

@@ -17,6 +17,7 @@ def remove(
     from neekoctl import render
     from registry.errors import UsageError
     from registry.layout import Layout
+    from registry.lineage import children
     from registry.store import Registry
 
     registry = Registry(Layout.default())
@@ -25,8 +26,13 @@ def remove(
         raise UsageError(f"Without a terminal nobody can be asked: repeat with --yes to remove {row.name}.")
     if not yes and not typer.confirm(f"Remove {row.name} and free ranks [{row.start}, {row.stop})?", err=True):
         raise typer.Exit(1)
+    left = children(registry, row)
     registry.remove(row)
-    if json:
-        render.document({"removed": row.name, "rank_start": row.start, "rank_stop": row.stop, "block": row.block})
-    else:
-        render.out().print(f"{row.name} moved out; ranks [{row.start}, {row.stop}) are free.", markup=False)
+    document = {
+        "removed": row.name,
+        "rank_start": row.start,
+        "rank_stop": row.stop,
+        "block": row.block,
+        "children": left,
+    }
+    render.document(document) if json else render.removed(document)

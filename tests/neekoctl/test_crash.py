@@ -26,7 +26,7 @@ def stop_at(step: int, error: type[BaseException], monkeypatch: pytest.MonkeyPat
 def test_ctrl_c_gives_the_range_and_the_name_back(neekoctl, moth: Path, registry: Registry, monkeypatch) -> None:
     stop_at(2, KeyboardInterrupt, monkeypatch)
     done = neekoctl("add-character", moth, *QUICK)
-    assert (done.code, "Stopped" in done.err) == (1, True)
+    assert (done.code, "Stopped" in done.err, "--resume" in done.err) == (1, True, False)  # nothing was saved yet
     assert registry.characters() == []
     assert registry.blocks.digests() == set()
     monkeypatch.undo()

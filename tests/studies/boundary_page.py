@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).parents[2] / "docs" / "studies" / "boundary.md"
 DRAWS = 2000
+AMOUNTS = (1, 4, 16, 64)
 TUNE_READS = 16  # conversations, so a larger amount is the same as this one
 COLOURS = {"fuse": "#888888", "fuse --tune": "#d95f02", "expand": "#1b9e77", "expand --warm-start fuse": "#7570b3"}
 LADDER = ("fuse", "fuse --tune", "expand --warm-start fuse", "expand")
 
-Draw = list[tuple[str, np.ndarray, np.ndarray]]  # newcomer, places of seeds, places of questions
+Draw = list[tuple[str, np.ndarray, np.ndarray]]  # newcomer, seeds as numbers in [0, 1), places of questions
 Statistic = Callable[[str, np.ndarray, np.ndarray], float]  # of one newcomer, on drawn seeds and questions
 
 
@@ -46,30 +47,32 @@ class Results:
         for cell in cells:
             by_seed.setdefault((cell.newcomer, cell.method, cell.exchanges), {})[cell.seed] = cell
         self.people = sorted({cell.newcomer for cell in cells})
-        self.seeds = _whole_seeds(by_seed, self.people)
+        self.seeds = {exchanges: _whole_seeds(by_seed, self.people, exchanges) for exchanges in (0, *AMOUNTS)}
         self.tokens = {cell.newcomer: np.array(cell.tokens) for cell in cells}
-        self.totals = {key: self._stacked(found, "totals") for key, found in by_seed.items()}
-        self.rouge = {key: self._stacked(found, "rouge") for key, found in by_seed.items()}
+        self.totals = {key: self._stacked(key, found, "totals") for key, found in by_seed.items()}
+        self.rouge = {key: self._stacked(key, found, "rouge") for key, found in by_seed.items()}
         self.seconds = {
             key: float(np.mean([cell.seconds for cell in found.values()])) for key, found in by_seed.items()
         }
 
-    def _stacked(self, found: "dict[int, Cell]", what: str) -> np.ndarray:
-        """(seeds, questions); a cell in which nothing is drawn by a seed counts for every seed."""
-        return np.array([getattr(found.get(seed, next(iter(found.values()))), what) for seed in self.seeds])
+    def _stacked(self, key: tuple[str, str, int], found: "dict[int, Cell]", what: str) -> np.ndarray:
+        """(seeds, questions)."""
+        return np.array([getattr(found[seed], what) for seed in self.seeds[key[2]]])
 
     def nll(self, method: str, exchanges: int) -> Statistic:
         """Nats a token of a newcomer's questions."""
 
         def of(person: str, seeds: np.ndarray, questions: np.ndarray) -> float:
-            totals = self.totals[person, method, exchanges][seeds][:, questions]
-            return float(totals.sum() / (self.tokens[person][questions].sum() * len(seeds)))
+            totals = _drawn(self.totals[person, method, exchanges], seeds)[:, questions]
+            return float(totals.mean(axis=0).sum() / self.tokens[person][questions].sum())
 
         return of
 
     def overlap(self, method: str, exchanges: int) -> Statistic:
         """ROUGE-L."""
-        return lambda person, seeds, questions: float(self.rouge[person, method, exchanges][seeds][:, questions].mean())
+        return lambda person, seeds, questions: float(
+            _drawn(self.rouge[person, method, exchanges], seeds)[:, questions].mean()
+        )
 
     def others(self, person: str, seeds: np.ndarray, questions: np.ndarray) -> float:
         """The mean NLL under the other characters' blocks."""
@@ -83,13 +86,13 @@ class Results:
 
     @cached_property
     def draws(self) -> list[Draw]:
-        order = np.random.default_rng(0)
-        return [[(person, order.integers(0, len(self.seeds), len(self.seeds)),
-                  order.integers(0, len(self.tokens[person]), len(self.tokens[person])))
+        order, most = np.random.default_rng(0), max(map(len, self.seeds.values()))
+        return [[(person, order.random(most), order.integers(0, len(self.tokens[person]), len(self.tokens[person])))
                  for person in order.choice(self.people, len(self.people))] for _ in range(DRAWS)]  # fmt: skip
 
     def interval(self, statistic: Statistic) -> Interval:
-        whole = [(person, np.arange(len(self.seeds)), np.arange(len(self.tokens[person]))) for person in self.people]
+        every = np.array([])
+        whole = [(person, every, np.arange(len(self.tokens[person]))) for person in self.people]
         means = [float(np.mean([statistic(*each) for each in draw])) for draw in self.draws]
         low, high = np.percentile(means, [2.5, 97.5])
         return Interval(float(np.mean([statistic(*each) for each in whole])), float(low), float(high))
@@ -99,12 +102,19 @@ class Results:
         return self.interval(lambda *draw: first(*draw) - second(*draw))
 
 
-def _whole_seeds(cells: "dict[tuple[str, str, int], dict[int, Cell]]", people: Sequence[str]) -> list[int]:
-    """The seeds of which every cell is there."""
-    trained = [found for (_, method, exchanges), found in cells.items() if exchanges and method in LADDER]
-    wanted = len(people) * 11  # cells: three methods at four amounts, less the tuning of more than it reads
-    seeds = {seed for found in trained for seed in found}
-    return sorted(seed for seed in seeds if sum(seed in found for found in trained) == wanted)
+def _drawn(values: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    """The rows of (seeds, questions) that `seeds`, numbers in [0, 1), fall on; all of them where none are given."""
+    return values[(seeds[: len(values)] * len(values)).astype(int)] if len(seeds) else values
+
+
+def _whole_seeds(
+    cells: "dict[tuple[str, str, int], dict[int, Cell]]", people: Sequence[str], exchanges: int
+) -> list[int]:
+    """The seeds of which every cell of this amount is there."""
+    found = [seeds for (_, _, amount), seeds in cells.items() if amount == exchanges]
+    methods = {method for _, method, amount in cells if amount == exchanges}
+    every = len(people) * len(methods) if exchanges else len(found)
+    return sorted(seed for seed in set().union(*found) if sum(seed in each for each in found) == every)
 
 
 def amount(method: str, exchanges: int) -> int:
@@ -128,7 +138,7 @@ def write(cells: "Sequence[Cell]") -> None:
     PAGE.write_text(
         TEXT.format(
             date=f"{datetime.now(UTC):%Y-%m-%d}",
-            seeds=len(results.seeds),
+            seeds=", ".join(f"{len(results.seeds[each])} at {each}" for each in AMOUNTS),
             perplexities=_table(results, results.nll, np.exp),
             rouges=_table(results, results.overlap, lambda value: value, ".3f"),
             distinct=_table(results, results.distinct, lambda value: value, "+.3f"),
@@ -139,9 +149,6 @@ def write(cells: "Sequence[Cell]") -> None:
         ),
         encoding="utf-8",
     )
-
-
-AMOUNTS = (1, 4, 16, 64)
 
 
 def _table(results: Results, of: Callable[[str, int], Statistic], change: Callable[[float], float], signs: str = ".2f",
@@ -211,10 +218,11 @@ TEXT = """\
 # From how many exchanges on is a character better trained than fused?
 
 `make study-boundary DATA=FOLDER`, written {date}. Each of Character-LLM's six characters moves in once beside the five
-others, on the default base, rank 8, standard preset, {seeds} seeds for the draw of its exchanges and the training. Of a
-newcomer's exchanges the product keeps probes aside as ever; what is reported is 25 questions a character that nothing
-was trained, tuned or stopped on (those whose prompt hashes lowest). Fusion takes the three nearest by role embedding.
-95 % intervals are of a bootstrap over newcomers, seeds and questions.
+others, on the default base, rank 8, standard preset. Its exchanges are drawn, and its block is trained, anew by seed
+(seeds: {seeds}; 64 are nearly all there are, so there a seed draws the training alone). Of a newcomer's exchanges the
+product keeps probes aside as ever; what is reported is 25 questions a character that nothing was trained, tuned or
+stopped on (those whose prompt hashes lowest). Fusion takes the three nearest by role embedding. 95 % intervals are of a
+bootstrap over newcomers, seeds and questions.
 
 ![perplexity and distinctness](boundary.svg)
 
