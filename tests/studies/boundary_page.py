@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recipes.advisor import LADDER as RUNGS
+
 if TYPE_CHECKING:
     from tests.studies.boundary import Cell
 
@@ -73,6 +75,10 @@ class Results:
         return lambda person, seeds, questions: float(
             _drawn(self.rouge[person, method, exchanges], seeds)[:, questions].mean()
         )
+
+    def took(self, method: str, exchanges: int) -> float:
+        """Seconds to make a block."""
+        return float(np.mean([self.seconds[person, method, exchanges] for person in self.people]))
 
     def others(self, person: str, seeds: np.ndarray, questions: np.ndarray) -> float:
         """The mean NLL under the other characters' blocks."""
@@ -143,6 +149,10 @@ def write(cells: "Sequence[Cell]") -> None:
             rouges=_table(results, results.overlap, lambda value: value, ".3f"),
             distinct=_table(results, results.distinct, lambda value: value, "+.3f"),
             gains=_gains(results),
+            best=_best(results),
+            ladder=", ".join(f"`{rung.name}` {rung.needs}" for rung in RUNGS),
+            kin=shares["fused"].mean / shares["left"].mean,
+            share=shares["common"].mean / (shares["common"].mean + shares["left"].mean),
             seconds=_seconds(results),
             **{name: each.shown(np.exp) for name, each in shares.items() if name in ("base", "others")},
             **{name: each.shown(signs="+.3f") for name, each in shares.items() if name not in ("base", "others")},
@@ -175,11 +185,23 @@ def _gains(results: Results) -> str:
     return "\n".join(rows)
 
 
+def _best(results: Results) -> str:
+    """At every amount: the likeliest rung, those that are not told apart from it, and the quickest of all these."""
+    rows = []
+    for exchanges in AMOUNTS:
+        nlls = {method: results.nll(method, amount(method, exchanges)) for method in LADDER}
+        best = min(LADDER, key=lambda method: results.interval(nlls[method]).mean)  # noqa: B023  used at once
+        near = [method for method in LADDER if method != best and results.less(nlls[method], nlls[best]).low <= 0]
+        quickest = min([best, *near], key=lambda method: results.took(method, amount(method, exchanges)))  # noqa: B023
+        others = ", ".join(f"`{method}`" for method in near) or "none"
+        rows.append(f"| {exchanges} | `{best}` | {others} | `{quickest}` |")
+    return "\n".join(rows)
+
+
 def _seconds(results: Results) -> str:
     rows = []
     for method in LADDER:
-        cells = [np.mean([results.seconds[person, method, amount(method, each)] for person in results.people])
-                 for each in AMOUNTS]  # fmt: skip
+        cells = [results.took(method, amount(method, each)) for each in AMOUNTS]
         rows.append(f"| `{method}` | {' | '.join(f'{value:.0f}' for value in cells)} |")
     return "\n".join(rows)
 
@@ -238,6 +260,18 @@ bootstrap over newcomers, seeds and questions.
 |---|---|---|---|---|
 {gains}
 
+## Which rung, then
+
+| exchanges | likeliest | not told apart from it | the quickest of these |
+|---|---|---|---|
+{best}
+
+One exchange teaches nothing that a merge does not know, and a training of a few steps on it, with no probe to stop by,
+does harm. From a handful on, a block started from the merge is at least as likely as tuned weights, quicker to make,
+and its replies overlap more with the references; started from scratch it needs all the exchanges there are to catch up.
+`auto` therefore tries a rung from so many exchanges to learn from on, one in eight being kept aside as a probe:
+{ladder}.
+
 ## ROUGE-L of greedy replies
 
 | strategy | 1 exchange | 4 | 16 | 64 |
@@ -248,7 +282,10 @@ bootstrap over newcomers, seeds and questions.
 
 A newcomer's held-out replies have perplexity {others} under the *other* characters' blocks, none of which was made for
 it: of the gain over the bare base, {common} nats a token is the common way of answering, and says nothing of anybody.
-Distinctness is what a newcomer's own block adds to that, in nats a token.
+Distinctness is what a newcomer's own block adds to that, in nats a token: {left} with 64 exchanges from scratch,
+{warm} from the merge, {fused} by fusion alone, which weighs the nearest. So {share:.0%} of the way from the bare base to
+a character's own block is common to all, and likelihood alone flatters fusion; of what is the character's own, {kin:.0%}
+is in its neighbours already, and the rest has to be learned.
 
 | strategy | 1 exchange | 4 | 16 | 64 |
 |---|---|---|---|---|

@@ -63,7 +63,8 @@ def test_the_page_holds_every_table_and_the_plot(tmp_path: Path, monkeypatch) ->
     monkeypatch.setattr(module, "PAGE", tmp_path / "boundary.md")
     module.write([_cell(*key) for key in keys(PEOPLE)])
     text = (tmp_path / "boundary.md").read_text(encoding="utf-8")
-    assert text.count("| `expand --warm-start fuse` |") == 4
+    assert text.count("\n| `expand --warm-start fuse` |") == 4  # perplexity, ROUGE-L, distinctness, seconds
+    assert "| 64 | `expand --warm-start fuse` | none | `expand --warm-start fuse` |" in text
     assert "**+0.5" in text or "**+0.4" in text
     assert "{" not in text
     assert (tmp_path / "boundary.svg").read_text(encoding="utf-8").startswith("<?xml")
