@@ -195,7 +195,7 @@ def _recipe(plan: Plan, made: Made) -> dict[str, Any]:
     request, rank = plan.request, {"rank": made.block.rank, "alpha": made.block.alpha}
     asked = {"asked": request.strategy} if request.strategy != made.strategy else {}
     if made.strategy == "fuse":
-        tuned = {"tuned": "passes" in made.details, "system_message": plan.recipe.system_message}
+        tuned = {"tuned": made.details["merge"]["passes"] > 0, "system_message": plan.recipe.system_message}
         return {**asked, **rank, **request.merging.model_dump(), **tuned}
     start = {"warm_start": request.warm_start if request.strategy == "expand" else "fuse"} if made.parents else {}
     return {**asked, "preset": request.preset, **plan.recipe.model_dump(), **rank, **start}
@@ -294,18 +294,9 @@ def _document(row: Character, plan: Plan, made: Made, finding: Finding, seconds:
         "tokens_per_second": round(made.tokens_per_second, 1),
         "parents": [{"character": parent.name, "weight": parent.weight} for parent in made.parents],
         "reason": made.reason,
-        **_details(made),
+        **{key: made.details[key] for key in ("merge", "rungs") if key in made.details},
         "certificate": {"others": finding.others, "identical": finding.identical},
     }
-
-
-def _details(made: Made) -> dict[str, Any]:
-    """How a fusion was merged and what that discarded; which rungs `auto` climbed."""
-    details, found = made.details, {}
-    if "merge" in details:
-        found["merge"] = {"method": details["merge"], "discarded": details["lost"], "passes": details.get("passes", 0),
-                          "discarded_by_module": details["lost_by_module"]}  # fmt: skip
-    return found | ({"rungs": details["rungs"]} if "rungs" in details else {})
 
 
 def _refuse_full_disk(registry: Registry, rank: int) -> None:

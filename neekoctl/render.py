@@ -171,8 +171,8 @@ def character(row: Character, aliases: list[str], parents: list[Ancestor], certi
         facts["held-out NLL"] = f"{row.metrics['nll_before']:.3f} -> {row.metrics['nll_after']:.3f}"
     if certificate:
         facts["certificate"] = f"{certificate.identical} of {certificate.others} others identical"
-    if row.metrics.get("lost") is not None:
-        facts["merge"] = _merge(row.metrics)
+    if "merge" in row.metrics:
+        facts["merge"] = _merge(row.metrics["merge"])
     for key, value in facts.items():
         if value in (None, ""):
             continue
@@ -182,10 +182,10 @@ def character(row: Character, aliases: list[str], parents: list[Ancestor], certi
     console.print(escape(str(row.description.get("persona", "")).strip()), style="italic")
 
 
-def _merge(metrics: dict[str, Any]) -> str:
+def _merge(found: dict[str, Any]) -> str:
     """What a merge discarded, in all and where most."""
-    worst, share = max(metrics["lost_by_module"].items(), key=lambda item: item[1])
-    return f"{metrics['merge']}, {metrics['lost']:.1%} of the energy discarded, most at {worst}: {share:.1%}"
+    worst, share = max(found["discarded_by_module"].items(), key=lambda item: item[1])
+    return f"{found['method']}, {found['discarded']:.1%} of the energy discarded, most at {worst}: {share:.1%}"
 
 
 def _lineage(console: Console, name: str, parents: list[Ancestor]) -> None:

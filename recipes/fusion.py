@@ -38,8 +38,9 @@ def fuse(task: Task) -> Made:
     parents = [Lineage(each.name, each.digest, weight)
                for each, weight in zip(task.neighbours, weights, strict=True)]  # fmt: skip
     before = mean_nll(scored_under(task.bank, None, probes)) if probes else None
-    details = {"merge": task.merging.method, "lost": merged.lost_in_all, "lost_by_module": merged.lost, **tuning}
-    return Made(merged.block, "fuse", before, None, time.monotonic() - started, _reason(task, parents, details),
+    found = {"method": task.merging.method, "discarded": merged.lost_in_all, "passes": 0, **tuning}
+    details = {"merge": {**found, "discarded_by_module": merged.lost}}
+    return Made(merged.block, "fuse", before, None, time.monotonic() - started, _reason(task, parents, found),
                 parents=parents, details=details)  # fmt: skip
 
 
@@ -80,19 +81,19 @@ class _OutOfTime(Exception):
     """The budget is spent; what was found so far is good."""
 
 
-def _reason(task: Task, parents: Sequence[Lineage], details: Mapping[str, object]) -> str:
+def _reason(task: Task, parents: Sequence[Lineage], found: Mapping[str, object]) -> str:
     whom = ", ".join(f"{each.name} {each.weight:.2f}" for each in parents)
+    share = f"{found['discarded']:.1%}"
     factor_wise = task.merging.method in FACTOR_WISE
-    share = f"{details['lost']:.1%}"
     lost = (
         f"off their exact sum by {share} of its energy" if factor_wise else f"{share} of their sum's energy discarded"
     )
     text = f"Merged {len(parents)} of the residents by {task.merging.method} ({whom}), {lost}"
-    if "passes" not in details:
+    if not found["passes"]:
         return f"{text}."
     return (
-        f"{text}; weights tuned on {details['tuned_on']} conversations in {details['passes']} forward passes, "
-        f"{details['tuned_from']:.3f} -> {details['tuned_to']:.3f} nats a token."
+        f"{text}; weights tuned on {found['tuned_on']} conversations in {found['passes']} forward passes, "
+        f"{found['tuned_from']:.3f} -> {found['tuned_to']:.3f} nats a token."
     )
 
 

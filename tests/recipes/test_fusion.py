@@ -62,8 +62,8 @@ def test_a_fused_block_is_the_merge_of_its_neighbours_and_says_so(task: Task) ->
     assert made.block.rank == 4
     assert made.nll_before == nll(task, None)
     assert made.reason.startswith("Merged 2 of the residents by svd (Ant 0.50, Bee 0.50), ")
-    assert 0 < made.details["lost"] < 1
-    assert set(made.details["lost_by_module"]) == set(task.bank.base.shapes)
+    assert 0 < made.details["merge"]["discarded"] < 1
+    assert set(made.details["merge"]["discarded_by_module"]) == set(task.bank.base.shapes)
 
 
 def test_a_fused_block_helps_before_anything_is_learned(task: Task) -> None:
@@ -78,7 +78,7 @@ def test_without_neighbours_expand_is_advised(task: Task) -> None:
 def test_cat_is_as_wide_as_all_the_neighbours(task: Task) -> None:
     wide = replace(task, width=8, merging=Merging(method="cat"))
     made = fuse(wide)
-    assert (made.block.rank, made.details["lost"]) == (8, pytest.approx(0, abs=1e-9))
+    assert (made.block.rank, made.details["merge"]["discarded"]) == (8, pytest.approx(0, abs=1e-9))
 
 
 # tuning
@@ -87,9 +87,9 @@ def test_cat_is_as_wide_as_all_the_neighbours(task: Task) -> None:
 def test_tuning_finds_weights_under_which_the_dialogues_are_likelier(task: Task) -> None:
     seen: list[Progress] = []
     made = fuse(replace(task, tune=True, report=seen.append))
-    assert made.details["tuned_to"] < made.details["tuned_from"]
+    assert made.details["merge"]["tuned_to"] < made.details["merge"]["tuned_from"]
     assert nll(task, made.block) < nll(task, fuse(task).block)
-    assert len(seen) == made.details["passes"] <= PASSES
+    assert len(seen) == made.details["merge"]["passes"] <= PASSES
     assert all(progress.steps == PASSES for progress in seen)
     assert all(abs(parent.weight) <= LARGEST_WEIGHT for parent in made.parents)
     assert f"in {len(seen)} forward passes" in made.reason
@@ -123,7 +123,7 @@ def test_signs_are_tuned_only_where_a_merge_can_take_them(task: Task) -> None:
 
 def test_a_spent_budget_keeps_the_best_weights_so_far(task: Task) -> None:
     made = fuse(replace(task, tune=True, until=0.0))
-    assert made.details["passes"] == 1
+    assert made.details["merge"]["passes"] == 1
 
 
 def test_there_is_nothing_to_tune_on_without_dialogues(task: Task) -> None:

@@ -283,9 +283,9 @@ and its replies overlap more with the references; started from scratch it needs 
 A newcomer's held-out replies have perplexity {others} under the *other* characters' blocks, none of which was made for
 it: of the gain over the bare base, {common} nats a token is the common way of answering, and says nothing of anybody.
 Distinctness is what a newcomer's own block adds to that, in nats a token: {left} with 64 exchanges from scratch,
-{warm} from the merge, {fused} by fusion alone, which weighs the nearest. So {share:.0%} of the way from the bare base to
-a character's own block is common to all, and likelihood alone flatters fusion; of what is the character's own, {kin:.0%}
-is in its neighbours already, and the rest has to be learned.
+{warm} from the merge, {fused} by fusion alone, which weighs the nearest.
+So {share:.0%} of the way from the bare base to a character's own block is common to all, and likelihood alone flatters
+fusion; of what is the character's own, {kin:.0%} is in its neighbours already, and the rest has to be learned.
 
 | strategy | 1 exchange | 4 | 16 | 64 |
 |---|---|---|---|---|
