@@ -53,9 +53,7 @@ class Results:
         self.tokens = {cell.newcomer: np.array(cell.tokens) for cell in cells}
         self.totals = {key: self._stacked(key, found, "totals") for key, found in by_seed.items()}
         self.rouge = {key: self._stacked(key, found, "rouge") for key, found in by_seed.items()}
-        self.seconds = {
-            key: float(np.mean([cell.seconds for cell in found.values()])) for key, found in by_seed.items()
-        }
+        self.seconds = {key: [cell.seconds for cell in found.values()] for key, found in by_seed.items()}
 
     def _stacked(self, key: tuple[str, str, int], found: "dict[int, Cell]", what: str) -> np.ndarray:
         """(seeds, questions)."""
@@ -77,8 +75,8 @@ class Results:
         )
 
     def took(self, method: str, exchanges: int) -> float:
-        """Seconds to make a block."""
-        return float(np.mean([self.seconds[person, method, exchanges] for person in self.people]))
+        """Seconds to make a block: the median, since a study may be held up for other work."""
+        return float(np.median([each for person in self.people for each in self.seconds[person, method, exchanges]]))
 
     def others(self, person: str, seeds: np.ndarray, questions: np.ndarray) -> float:
         """The mean NLL under the other characters' blocks."""
@@ -291,7 +289,7 @@ fusion; of what is the character's own, {kin:.0%} is in its neighbours already, 
 |---|---|---|---|---|
 {distinct}
 
-## Seconds to make the block (two cores)
+## Seconds to make the block (median, two cores)
 
 | strategy | 1 exchange | 4 | 16 | 64 |
 |---|---|---|---|---|
