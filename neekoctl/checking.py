@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from neekoctl.measuring import environment, heldout_messages, measure
+from neekoctl.measuring import baseline, environment, heldout_messages, measure
 from neekoctl.stage import Stage, bank_of, set_stage
 from registry.errors import BaseMismatch, NothingToCheck
 from registry.store import Registry
@@ -61,21 +61,20 @@ def _check_bank(
 
 
 def _check_one(stage: Stage, row: Character) -> dict[str, Any]:
+    from recipes.likelihood import mean_nll
+
     if not stage.registry.blocks.is_whole(row.block or ""):
         return _entry(row, False, None, None, "block damaged or missing")
     probes = stage.registry.probes(row)
     messages = [heldout_messages(row.system_message, probe.prompt, probe.reference) for probe in probes]
     measured = measure(stage, stage.mounted(row), messages)
-    tokens = sum(probe.tokens for probe in probes)
-    if not tokens:
+    then = baseline(probes)
+    if then is None:
         return _entry(row, True, None, None, "")
-    baseline = sum(probe.nll * probe.tokens for probe in probes) / tokens
-    now = sum(each.score.total for each in measured) / tokens
+    now = mean_nll([each.score for each in measured])
     same = sum(each.reply == probe.reply for each, probe in zip(measured, probes, strict=True))
     here = environment(stage) == row.environment
-    return _entry(
-        row, True, (baseline, now), (len(probes), same), _complaint(now - baseline, len(probes) - same, here), here
-    )
+    return _entry(row, True, (then, now), (len(probes), same), _complaint(now - then, len(probes) - same, here), here)
 
 
 def _complaint(forgetting: float, flipped: int, here: bool) -> str:

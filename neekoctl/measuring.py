@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from recipes.bank import Mix
     from recipes.exchanges import Messages
     from recipes.likelihood import Score
+    from registry.tables import Probe
 
 REPLIES_AT_ONCE = 32
 REPLY_TOKENS = 32  # of a probe's greedy reply: a drift shows in the first words
@@ -66,6 +68,12 @@ def _answers(stage: Stage, mix: Mix, prompts: list[list[int]]) -> list[list[int]
         room = max(0, stage.base.longest - max(map(len, batch)))
         found += replies(stage.bank, batch, mix=mix, stop=stage.form.stop, max_new_tokens=min(REPLY_TOKENS, room))
     return found
+
+
+def baseline(probes: Sequence[Probe]) -> float | None:
+    """The recorded NLL of the references, in nats a token over all of them; None when nothing was held out."""
+    tokens = sum(probe.tokens for probe in probes)
+    return sum(probe.nll * probe.tokens for probe in probes) / tokens if tokens else None
 
 
 def logits_digest(stage: Stage, mix: Mix, probes: list[Messages]) -> str:

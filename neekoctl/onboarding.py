@@ -97,6 +97,7 @@ def _make_and_commit(
     stage: Stage, plan: Plan, spoken: Spoken, reservation: Reservation, screen: Screen, started: float
 ) -> dict[str, Any]:
     from neekoctl.certifying import QUICK, THOROUGH, bear_witness, compare
+    from neekoctl.measuring import baseline
 
     registry = stage.registry
     stage.bank.refuse_too_wide(plan.rank)
@@ -113,7 +114,7 @@ def _make_and_commit(
         reservation = registry.shrink(reservation, made.block.rank)
     digest = _store(stage, plan, made, reservation)
     probes = _measure_probes(stage, plan, digest, reservation, screen)
-    made = replace(made, nll_after=_mean_nll(probes))
+    made = replace(made, nll_after=baseline(probes))
     for probe, vector in zip(
         probes, spoken.texts.encode([probe.prompt[-1]["content"] for probe in probes]), strict=True
     ):
@@ -216,12 +217,6 @@ def _measure_probes(stage: Stage, plan: Plan, digest: str, reservation: Reservat
               reply_text=each.text)
         for place, (messages, each) in enumerate(zip(heldout, measured, strict=True))
     ]  # fmt: skip
-
-
-def _mean_nll(probes: list[Probe]) -> float | None:
-    """Over all tokens of the references; None when nothing was held out."""
-    tokens = sum(probe.tokens for probe in probes)
-    return sum(probe.nll * probe.tokens for probe in probes) / tokens if tokens else None
 
 
 def _prototypes(registry: Registry, plan: Plan, texts: Texts, screen: Screen) -> list[Prototype]:

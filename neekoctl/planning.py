@@ -17,7 +17,7 @@ from typing import Any
 from neekoctl import kinship
 from neekoctl.kinship import Choice, Kin
 from neekoctl.stage import choose_bank
-from recipes.recipe import DEFAULT_PRESET, Merging, Recipe, load_recipe
+from recipes.recipe import DEFAULT_PRESET, SIGN_ELECTING, Merging, Recipe, load_recipe
 from registry.errors import UsageError
 from registry.heldout import Split, split
 from registry.names import fold
@@ -129,7 +129,7 @@ def _refuse_idle_options(request: Request) -> None:
         "--energy": merging.energy is not None and strategy != "fuse",
         "--warm-start": warm and strategy != "expand",
         "--budget": request.budget is not None and strategy != "auto",
-        "--density": "density" in merging.model_fields_set and merging.method not in ("ties", "dare_ties"),
+        "--density": "density" in merging.model_fields_set and merging.method not in SIGN_ELECTING,
         "--temperature": "temperature" in merging.model_fields_set and bool(request.choice.by_hand),
         "Choosing neighbours": chosen and strategy == "expand" and not fused,
     }

@@ -15,9 +15,7 @@ from recipes.recipe import Merging
 from recipes.task import Made, Task
 from recipes.training import Trained, train
 
-EMPTY = (
-    1e-3  # of a factor's largest row: what is below is rounding, its square a millionth of the largest singular value
-)
+EMPTY = 1e-3  # of a factor's largest row: below it, a millionth of the largest singular value, is only rounding
 
 
 def expand(task: Task) -> Made:

@@ -8,6 +8,7 @@ a bounded number of forward passes, and weights below zero allowed.
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from recipes.likelihood import mean_nll, scored_under
 from recipes.merging import Merged, Part, merge
@@ -35,8 +36,7 @@ def fuse(task: Task) -> Made:
     probes = task.probes()
     weights, tuning = _tuned(task) if task.tune else ([each.weight for each in task.neighbours], {})
     merged = _merged(task, weights)
-    parents = [Lineage(each.name, each.digest, weight)
-               for each, weight in zip(task.neighbours, weights, strict=True)]  # fmt: skip
+    parents = lineage([replace(each, weight=weight) for each, weight in zip(task.neighbours, weights, strict=True)])
     before = mean_nll(scored_under(task.bank, None, probes)) if probes else None
     found = {"method": task.merging.method, "discarded": merged.lost_in_all, "passes": 0, **tuning}
     details = {"merge": {**found, "discarded_by_module": merged.lost}}
