@@ -22,10 +22,12 @@ from neekoctl.commands import (
     doctor,
     gate,
     listing,
+    log,
     models,
     profile,
     ranks,
     remove,
+    rollback,
     route,
     show,
     stale,
@@ -106,6 +108,8 @@ def options(
 app.command("add-character")(add_character.add_character)
 app.command("list")(listing.list_characters)
 app.command("show")(show.show)
+app.command("log")(log.log)
+app.command("rollback")(rollback.rollback)
 app.command("stale")(stale.stale)
 app.command("remove")(remove.remove)
 app.command("ranks")(ranks.ranks)

@@ -335,3 +335,28 @@ def removed(document: dict[str, Any]) -> None:
     out().print(f"{document['removed']} moved out; ranks {ranks} are free.", markup=False)
     if document["children"]:
         out().print(f"Made from it, and staying as they are: {', '.join(document['children'])}.", markup=False)
+
+
+def history(rows: list[dict[str, Any]]) -> None:
+    """Who moved in and out, the newest first."""
+    if not rows:
+        out().print("Nothing has happened here yet.")
+    for row in rows:
+        when = row["created_at"][:16].replace("T", " ")
+        who = f"to revision {row['back_to']}" if row["character"] is None else row["character"]
+        sign = {"moved in": "[green]+[/]", "moved out": "[red]-[/]", "rolled back": "[yellow]<[/]"}[row["kind"]]
+        how = f"  [dim]{row['strategy']} {(row['block'] or '')[:12]}[/]" if row["kind"] == "moved in" else ""
+        out().print(f"{row['revision']:>4}  [dim]{when}[/]  {sign} {row['kind']} {escape(who)}{how}")
+
+
+def went_back(document: dict[str, Any]) -> None:
+    """What a rollback did, and whether everybody is whole."""
+    console, proof = out(), document["certificate"]
+    console.print(f"Back at revision {document['back_to']} (this is revision {document['revision']}).")
+    for sign, names in (("[green]+[/]", document["moved_in"]), ("[red]-[/]", document["moved_out"])):
+        for name in names:
+            console.print(f"  {sign} {escape(name)}")
+    colour = "bold red" if proof["changed"] else "green"
+    console.print(
+        f"[{colour}]Byte for byte as then: {proof['identical']} of {_count(proof['residents'], 'resident')}.[/]"
+    )

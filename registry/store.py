@@ -19,7 +19,7 @@ from registry.layout import Layout
 from registry.leases import Lease
 from registry.names import fold, nearest
 from registry.ranks import RankRange, allocate, gaps
-from registry.tables import Bank, Certificate, Character, Handle, Parent, Probe, Prototype, now
+from registry.tables import Bank, Certificate, Character, Gate, Handle, Parent, Probe, Prototype, Revision, now
 
 CAPACITY = 16384  # ranks of a new bank: two thousand characters of rank 8; `neekoctl ranks --grow` makes it larger
 LIVE = ("reserved", "ready")
@@ -143,7 +143,7 @@ class Registry:
         """
         lease = Lease.mine()
         with self.writing() as session:
-            reclaimed = _clear_dead(session)
+            reclaimed = clear_dead(session)
             _refuse_taken(session, [name, *aliases])
             capacity = session.exec(select(Bank.capacity).where(Bank.id == bank.id)).one()
             ranks = allocate(rank, _taken(session, bank), capacity)
@@ -153,8 +153,7 @@ class Registry:
             session.add(row)
             session.flush()
             assert row.id is not None
-            for text_, is_name in [(name, True), *((alias, False) for alias in aliases)]:
-                session.add(Handle(key=fold(text_), character_id=row.id, text=text_, is_name=is_name))
+            settle(session, row.id, name, aliases)
             return Reservation(row.id, name, ranks, tuple(reclaimed))
 
     def renew(self, reservation: Reservation) -> None:
@@ -181,6 +180,7 @@ class Registry:
                 session.add(child)
             session.add(Certificate(character_id=reservation.character_id, others=made.others,
                                     identical=made.identical, evidence=made.evidence))  # fmt: skip
+            note(session, "moved in", character_id=reservation.character_id)
             return row
 
     def claim(self, reservation: Reservation, block: str) -> None:
@@ -223,7 +223,7 @@ class Registry:
     def clear_dead(self) -> list[str]:
         """Clear every reservation whose process is gone; returns the names."""
         with self.writing() as session:
-            return _clear_dead(session)
+            return clear_dead(session)
 
     def dead(self) -> list[Character]:
         """Reservations whose process is gone."""
@@ -298,10 +298,8 @@ class Registry:
     def remove(self, character: Character) -> None:
         """Free the range and the names. The block and the history stay."""
         with self.writing() as session:
-            session.exec(delete(Handle).where(col(Handle.character_id) == character.id))
-            session.exec(
-                update(Character).where(col(Character.id) == character.id).values(status="removed", removed_at=now())
-            )
+            vacate(session, character.id or 0)
+            note(session, "moved out", character_id=character.id)
 
     def unreferenced_blocks(self) -> list[str]:
         """Digests in the store that no live character owns."""
@@ -315,6 +313,26 @@ class Registry:
                 return str(connection.execute(text("PRAGMA integrity_check")).scalar())
         except DatabaseError as error:
             return str(error.orig)
+
+
+def vacate(session: Session, character_id: int) -> None:
+    """Free a character's range and names."""
+    session.exec(delete(Handle).where(col(Handle.character_id) == character_id))
+    session.exec(update(Character).where(col(Character.id) == character_id).values(status="removed", removed_at=now()))
+
+
+def note(session: Session, kind: str, *, character_id: int | None = None, back_to: int | None = None) -> Revision:
+    """A revision of what this transaction does, with the gate that was in use before it."""
+    gate = session.exec(select(Gate.version).where(col(Gate.active))).first()
+    row = Revision(kind=kind, character_id=character_id, back_to=back_to, gate_before=gate)
+    session.add(row)
+    return row
+
+
+def settle(session: Session, character_id: int, name: str, aliases: list[str]) -> None:
+    """Enter a character's name and aliases."""
+    for text_, is_name in [(name, True), *((alias, False) for alias in aliases)]:
+        session.add(Handle(key=fold(text_), character_id=character_id, text=text_, is_name=is_name))
 
 
 def _taken(session: Session, bank: Bank) -> Iterator[tuple[int, int]]:
@@ -368,7 +386,7 @@ def _dead(session: Session) -> list[Character]:
     return gone
 
 
-def _clear_dead(session: Session) -> list[str]:
+def clear_dead(session: Session) -> list[str]:
     dead = _dead(session)
     for row in dead:
         _drop_reservation(session, row.id)

@@ -101,6 +101,17 @@ class Gate(SQLModel, table=True):
     created_at: str = Field(default_factory=now)
 
 
+class Revision(SQLModel, table=True):
+    """One step in who lives here. The steps before it, one after the other, give the state before it."""
+
+    number: int | None = Field(default=None, primary_key=True)
+    kind: str  # moved in | moved out | rolled back
+    character_id: int | None = Field(default=None, foreign_key="character.id")
+    back_to: int | None = None  # of a rollback: the revision whose state came back
+    gate_before: int | None = None  # the gate's version in use just before
+    created_at: str = Field(default_factory=now)
+
+
 class Parent(SQLModel, table=True):
     """Lineage: a block that a character's block was made from. No foreign key: parents may go, lineage stays."""
 

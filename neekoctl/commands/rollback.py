@@ -1,0 +1,30 @@
+"""`neekoctl rollback`."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from neekoctl.commands.options import Json
+
+
+def rollback(
+    revision: Annotated[int, typer.Argument(min=0, help="As `neekoctl log` numbers them; 0 is the empty registry.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    json: Json = False,
+) -> None:
+    """Bring back who lived here right after a revision: the same ranges, names, blocks and gate."""
+    from neekoctl import render
+    from neekoctl.returning import go_back
+    from registry.errors import UsageError
+    from registry.layout import Layout
+    from registry.store import Registry
+
+    if not yes and not sys.stdin.isatty():
+        raise UsageError(
+            f"Without a terminal nobody can be asked: repeat with --yes to go back to revision {revision}."
+        )
+    if not yes and not typer.confirm(f"Go back to revision {revision}?", err=True):
+        raise typer.Exit(1)
+    document = go_back(Registry(Layout.default()), revision)
+    render.document(document) if json else render.went_back(document)

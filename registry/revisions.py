@@ -1,0 +1,118 @@
+"""The history of who lives here, and the way back to any point of it. Knows rows; nothing of models.
+
+Blocks are immutable and nothing of a character that moved out is deleted, so going back moves pointers: those who came
+later move out, those who left move in again, at the ranges and under the names they had, and the gate's version of that
+time is in use again. Going back is a revision like any other, and can be gone back from.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlmodel import Session, col, select, update
+
+from registry.errors import NeekoError, UsageError
+from registry.store import Registry, clear_dead, note, settle, vacate
+from registry.tables import Character, Gate, Revision
+
+
+@dataclass(frozen=True)
+class Move:
+    """What a rollback did."""
+
+    revision: int
+    back_to: int
+    moved_in: list[str]
+    moved_out: list[str]
+    gate: int | None
+
+
+def history(registry: Registry) -> list[dict[str, Any]]:
+    """Every revision, the newest first."""
+    with registry.reading() as session:
+        rows = list(session.exec(select(Revision).order_by(col(Revision.number).desc())))
+        people = {row.id: row for row in session.exec(select(Character))}
+    return [_told(row, people.get(row.character_id)) for row in rows]
+
+
+def _told(row: Revision, character: Character | None) -> dict[str, Any]:
+    return {
+        "revision": row.number,
+        "kind": row.kind,
+        "character": character.name if character else None,
+        "strategy": character.strategy if character else None,
+        "block": character.block if character else None,
+        "back_to": row.back_to,
+        "created_at": row.created_at,
+    }
+
+
+def roll_back(registry: Registry, number: int) -> Move:
+    """Bring back the state right after a revision; 0 is the empty registry.
+
+    Raises:
+        UsageError: there is no such revision, or nothing has changed since.
+        BlockDamaged: the block of somebody who would come back is gone; nothing was moved.
+        NeekoError: somebody is being added at this moment.
+    """
+    with registry.writing() as session:
+        clear_dead(session)
+        revisions = list(session.exec(select(Revision).order_by(col(Revision.number))))
+        _refuse(session, revisions, number)
+        last = revisions[-1].number or 0
+        then, now = residents_at(revisions, number), residents_at(revisions, last)
+        gate, gate_now = _gate_at(session, revisions, number), _gate_at(session, revisions, last)
+        if (then, gate) == (now, gate_now):
+            raise UsageError(f"Nothing has changed since revision {number}: there is nothing to go back from.")
+        coming, leaving = (session.exec(_ordered(owners)).all() for owners in (then - now, now - then))
+        for each in coming:
+            registry.blocks.verified(each.block or "", each.name)
+        row = note(session, "rolled back", back_to=number)
+        _move(session, coming, leaving, gate)
+        session.flush()
+        return Move(row.number or 0, number, [each.name for each in coming], [each.name for each in leaving], gate)
+
+
+def residents_at(revisions: Sequence[Revision], number: int) -> frozenset[int]:
+    """Who lived here right after a revision, by replaying all up to it."""
+    here: frozenset[int] = frozenset()
+    after = {0: here}
+    for row in revisions:
+        if (row.number or 0) > number:
+            break
+        if row.kind == "rolled back":
+            here = after[row.back_to or 0]
+        else:
+            one = {row.character_id or 0}
+            here = here | one if row.kind == "moved in" else here - one
+        after[row.number or 0] = here
+    return here
+
+
+def _gate_at(session: Session, revisions: Sequence[Revision], number: int) -> int | None:
+    """The gate's version in use just before the next revision; today's after the last."""
+    later = next((row for row in revisions if (row.number or 0) > number), None)
+    return later.gate_before if later else session.exec(select(Gate.version).where(col(Gate.active))).first()
+
+
+def _refuse(session: Session, revisions: Sequence[Revision], number: int) -> None:
+    if number not in {0, *(row.number for row in revisions)} or not revisions:
+        raise UsageError(f"There is no revision {number}: `neekoctl log` lists them.")
+    if added := session.exec(select(Character.name).where(Character.status == "reserved")).first():
+        raise NeekoError(f"{added} is being added at this moment: wait for it, then go back.")
+
+
+def _ordered(owners: Collection[int]) -> Any:
+    return select(Character).where(col(Character.id).in_(owners)).order_by(col(Character.id))
+
+
+def _move(session: Session, coming: Sequence[Character], leaving: Sequence[Character], gate: int | None) -> None:
+    """Those who leave go first: those who come lived side by side once, so their ranges cannot overlap."""
+    for row in leaving:
+        vacate(session, row.id or 0)
+    for row in coming:
+        settle(session, row.id or 0, row.name, list(row.description.get("aliases", [])))
+        back = update(Character).where(col(Character.id) == row.id)
+        session.exec(back.values(status="ready", removed_at=None))
+    session.exec(update(Gate).where(col(Gate.active), col(Gate.version) != gate).values(active=False))
+    session.exec(update(Gate).where(col(Gate.version) == gate).values(active=True))

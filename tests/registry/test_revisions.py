@@ -1,0 +1,138 @@
+"""The history of who lives here, and the way back: exactly as it was, or not at all."""
+
+import shutil
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from registry.errors import BlockDamaged, NameTaken, NeekoError, UsageError
+from registry.gates import active_gate, put_gate
+from registry.revisions import history, roll_back
+from registry.store import Onboarded, Registry
+from registry.tables import Character
+
+
+def settle(registry: Registry, name: str, *aliases: str, block: str | None = None) -> Character:
+    bank = registry.bank("base", "1")
+    held = registry.reserve(bank, name, list(aliases), 8, "expand")
+    described = {"name": name, "aliases": list(aliases)}
+    made = Onboarded(block or _stored(registry, name), described, {}, {}, {}, {}, "", 0, "", None, None)
+    return registry.commit(held, made)
+
+
+def _stored(registry: Registry, name: str) -> str:
+    with registry.blocks.making() as folder:
+        for file in ("adapter_config.json", "adapter_model.safetensors", "neeko.json"):
+            (folder / file).write_text(name)
+        return registry.blocks.put(folder)
+
+
+def state(registry: Registry) -> list[tuple[str, int, int, str, list[str]]]:
+    handles = registry.handles()
+    return [
+        (row.name, row.start, row.stop, row.block or "", sorted(handles[row.id or 0])) for row in registry.characters()
+    ]
+
+
+def test_every_move_is_a_revision_the_newest_first(registry: Registry) -> None:
+    settle(registry, "Ant")
+    registry.remove(settle(registry, "Bee"))
+    told = [(row["revision"], row["kind"], row["character"]) for row in history(registry)]
+    assert told == [(3, "moved out", "Bee"), (2, "moved in", "Bee"), (1, "moved in", "Ant")]
+
+
+def test_going_back_restores_ranges_names_aliases_and_blocks(registry: Registry) -> None:
+    settle(registry, "Ant", "Formica")
+    bee = settle(registry, "Bee")
+    settle(registry, "Cub", "Bear")
+    before = state(registry)
+    registry.remove(bee)
+    settle(registry, "Dot")  # takes the range that Bee left
+    assert state(registry) != before
+    move = roll_back(registry, 3)
+    assert state(registry) == before
+    assert (move.moved_in, move.moved_out) == (["Bee"], ["Dot"])
+    assert registry.find("bear").name == "Cub"
+    with pytest.raises(LookupError):
+        registry.find("Dot")
+
+
+def test_going_back_can_be_gone_back_from(registry: Registry) -> None:
+    settle(registry, "Ant")
+    settle(registry, "Bee")
+    both = state(registry)
+    first = roll_back(registry, 1)
+    assert [row[0] for row in state(registry)] == ["Ant"]
+    settle(registry, "Cub")
+    roll_back(registry, 2)
+    assert state(registry) == both
+    roll_back(registry, first.revision)
+    assert [row[0] for row in state(registry)] == ["Ant"]
+
+
+def test_the_empty_registry_is_revision_zero(registry: Registry) -> None:
+    settle(registry, "Ant")
+    roll_back(registry, 0)
+    assert state(registry) == []
+
+
+def test_the_gate_of_that_time_is_in_use_again(registry: Registry) -> None:
+    settle(registry, "Ant")
+    first = put_gate(registry, "encoder@1", {}, {}).version
+    settle(registry, "Bee")
+    second = put_gate(registry, "encoder@1", {}, {}).version
+    assert roll_back(registry, 1).gate == first
+    gate = active_gate(registry)
+    assert gate is not None and gate.version == first
+    roll_back(registry, 2)
+    gate = active_gate(registry)
+    assert gate is not None and gate.version == second
+
+
+def test_a_block_that_was_pruned_is_named_and_nobody_is_moved(registry: Registry) -> None:
+    settle(registry, "Ant")
+    bee = settle(registry, "Bee")
+    registry.remove(bee)
+    settle(registry, "Cub")
+    shutil.rmtree(registry.blocks.path(bee.block or ""))
+    before = state(registry)
+    with pytest.raises(BlockDamaged, match="The block of Bee"):
+        roll_back(registry, 2)
+    assert state(registry) == before
+    assert len(history(registry)) == 4
+
+
+def test_somebody_who_is_being_added_is_waited_for(registry: Registry) -> None:
+    settle(registry, "Ant")
+    registry.remove(settle(registry, "Bee"))
+    registry.reserve(registry.bank("base", "1"), "Cub", [], 8, "expand")
+    with pytest.raises(NeekoError, match="Cub is being added"):
+        roll_back(registry, 1)
+
+
+@pytest.mark.parametrize(
+    ("number", "sentence"), [(9, "There is no revision 9"), (-1, "no revision -1"), (2, "Nothing has changed")]
+)
+def test_a_revision_that_is_none_is_refused(registry: Registry, number: int, sentence: str) -> None:
+    settle(registry, "Ant")
+    settle(registry, "Bee")
+    with pytest.raises(UsageError, match=sentence):
+        roll_back(registry, number)
+
+
+def test_a_name_that_came_back_is_taken(registry: Registry) -> None:
+    registry.remove(settle(registry, "Ant"))
+    settle(registry, "Bee", "ant")
+    roll_back(registry, 1)
+    with pytest.raises(NameTaken):
+        settle(registry, "ANT")
+
+
+def test_what_came_before_the_migration_is_a_history_too(registry: Registry) -> None:
+    settle(registry, "Ant")
+    registry.remove(settle(registry, "Bee"))
+    with closing(sqlite3.connect(registry.layout.database, isolation_level=None)) as connection:
+        connection.executescript("DROP TABLE revision; UPDATE alembic_version SET version_num = '0003';")
+    told = [(row["kind"], row["character"]) for row in history(Registry(registry.layout))]
+    assert told == [("moved out", "Bee"), ("moved in", "Bee"), ("moved in", "Ant")]
