@@ -121,7 +121,7 @@ def refit(registry: Registry, texts: Texts, *, newcomer: str | None = None, acce
     row = put_gate(registry, texts.provenance, settings, evidence)
     if learned is not None:
         _write_head(registry, row.version or 0, learned)
-    note_routes(registry, everybody.routed)
+    note_routes(registry, everybody.routed, row.version)
     return {"version": row.version, "kept": False, **evidence}
 
 

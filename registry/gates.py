@@ -32,11 +32,11 @@ def probes_of_everybody(registry: Registry) -> list[tuple[Probe, str]]:
         return list(session.exec(ready.order_by(col(Probe.character_id), col(Probe.position))))
 
 
-def note_routes(registry: Registry, routed: Mapping[int, str]) -> None:
-    """Record where the gate took each probe (by its id)."""
+def note_routes(registry: Registry, routed: Mapping[int, str], version: int | None) -> None:
+    """Record where a version of the gate took each probe (by its id)."""
     with registry.writing() as session:
         for probe, where in routed.items():
-            session.exec(update(Probe).where(col(Probe.id) == probe).values(routed=where))
+            session.exec(update(Probe).where(col(Probe.id) == probe).values(routed=where, routed_by=version))
 
 
 def prototypes_of(registry: Registry, character: Character) -> list[Prototype]:

@@ -19,6 +19,7 @@ from registry.layout import Layout
 from registry.leases import Lease
 from registry.names import fold, nearest
 from registry.ranks import RankRange, allocate, gaps
+from registry.seals import seal
 from registry.tables import Bank, Certificate, Character, Gate, Handle, Parent, Probe, Prototype, Revision, now
 
 CAPACITY = 16384  # ranks of a new bank: two thousand characters of rank 8; `neekoctl ranks --grow` makes it larger
@@ -174,6 +175,7 @@ class Registry:
                 setattr(row, column, getattr(made, column))
             row.strategy = made.strategy or row.strategy
             row.status, row.created_at = "ready", now()
+            row.seal = seal(row, made.probes, self.blocks)
             row.lease_pid = row.lease_host = row.lease_born = row.lease_expires = None
             for child in [*made.probes, *made.parents, *made.prototypes]:
                 child.character_id = reservation.character_id

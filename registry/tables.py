@@ -48,6 +48,7 @@ class Character(SQLModel, table=True):
     data_digests: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     system_message: str = ""
     seed: int = 0
+    seal: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False, server_default="{}"))
     reason: str = ""
     role_embedding: bytes | None = None  # float32, little-endian, unit length
     encoder: str | None = None  # provenance: name@fingerprint
@@ -76,7 +77,8 @@ class Probe(SQLModel, table=True):
     tokens: int
     reply: list[int] = Field(sa_column=Column(JSON, nullable=False))  # greedy token ids
     reply_text: str
-    routed: str | None = None  # whom the gate took it for that day: a name, "ambiguous" or "unknown"
+    routed: str | None = None  # whom the gate last took it for: a name, "ambiguous" or "unknown"
+    routed_by: int | None = None  # the gate's version that did
     vector: bytes | None = None  # of the prompt's last turn, under the character's encoder
 
 
@@ -109,6 +111,21 @@ class Revision(SQLModel, table=True):
     character_id: int | None = Field(default=None, foreign_key="character.id")
     back_to: int | None = None  # of a rollback: the revision whose state came back
     gate_before: int | None = None  # the gate's version in use just before
+    created_at: str = Field(default_factory=now)
+
+
+class Reading(SQLModel, table=True):
+    """How a character was at some revision, measured by an onboarding's certificate or by a check."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    character_id: int = Field(foreign_key="character.id", index=True)
+    revision: int = Field(foreign_key="revision.number")  # the newest one then
+    probes: int  # how many were read
+    nll: float  # of their references, nats a token
+    baseline: float  # the same on the day of onboarding
+    replies_identical: int | None = None
+    found: int | None = None  # of all probes, those the gate sent to their owner or asked back about
+    distinctness: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))  # rival's block -> nats a token
     created_at: str = Field(default_factory=now)
 
 

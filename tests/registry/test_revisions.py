@@ -9,6 +9,7 @@ import pytest
 from registry.errors import BlockDamaged, NameTaken, NeekoError, UsageError
 from registry.gates import active_gate, put_gate
 from registry.revisions import history, roll_back
+from registry.seals import broken
 from registry.store import Onboarded, Registry
 from registry.tables import Character
 
@@ -133,6 +134,11 @@ def test_what_came_before_the_migration_is_a_history_too(registry: Registry) -> 
     settle(registry, "Ant")
     registry.remove(settle(registry, "Bee"))
     with closing(sqlite3.connect(registry.layout.database, isolation_level=None)) as connection:
-        connection.executescript("DROP TABLE revision; UPDATE alembic_version SET version_num = '0003';")
-    told = [(row["kind"], row["character"]) for row in history(Registry(registry.layout))]
-    assert told == [("moved out", "Bee"), ("moved in", "Bee"), ("moved in", "Ant")]
+        connection.executescript(
+            "DROP TABLE reading; ALTER TABLE character DROP COLUMN seal; ALTER TABLE probe DROP COLUMN routed_by;"
+            "DROP TABLE revision; UPDATE alembic_version SET version_num = '0003';"
+        )
+    old = Registry(registry.layout)
+    assert [(row["kind"], row["character"]) for row in history(old)] == [
+        ("moved out", "Bee"), ("moved in", "Bee"), ("moved in", "Ant")]  # fmt: skip
+    assert broken(old.find("Ant"), [], old.blocks) == []
