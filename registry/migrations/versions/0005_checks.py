@@ -11,6 +11,8 @@ from alembic import op
 revision = "0005"
 down_revision = "0004"
 
+PROBES = "SELECT prompt, reference, nll, tokens, reply FROM probe WHERE character_id = :owner ORDER BY position"
+
 
 def upgrade() -> None:
     op.add_column("character", sa.Column("seal", sa.JSON, nullable=False, server_default="{}"))
@@ -35,8 +37,7 @@ def upgrade() -> None:
 def _seal_everybody(connection: sa.Connection) -> None:
     people = connection.execute(sa.text("SELECT id, block, name, system_message, seed, recipe FROM character"))
     for owner, block, name, system_message, seed, recipe in people.all():
-        probes = connection.execute(sa.text("SELECT prompt, reference, nll, tokens, reply FROM probe "
-                                            "WHERE character_id = :owner ORDER BY position"), {"owner": owner})  # fmt: skip
+        probes = connection.execute(sa.text(PROBES), {"owner": owner})
         asked, answered = [], []
         for prompt, reference, nll, tokens, reply in probes:
             asked.append([json.loads(prompt), reference])
