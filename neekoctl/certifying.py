@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from neekoctl.measuring import heldout_messages, logits_digest
-from registry.tables import Character
+from neekoctl.measuring import Seen, baseline, heldout_messages, seen
+from registry.store import Registry
+from registry.tables import Character, Probe, Reading
 
 if TYPE_CHECKING:
     from neekoctl.stage import Stage
@@ -32,7 +33,7 @@ class Witness:
     name: str
     block: str
     whole: bool
-    logits: str | None
+    seen: Seen | None
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,34 @@ def _see(stage: Stage, resident: Character, most: int) -> Witness:
         return Witness(resident.name, block, whole, None)
     probes = [heldout_messages(resident.system_message, probe.prompt, probe.reference)
               for probe in stage.registry.probes(resident)[:most]]  # fmt: skip
-    logits = logits_digest(stage, stage.mounted(resident, anew=True), probes) if probes else None
-    return Witness(resident.name, block, whole, logits)
+    said = seen(stage, stage.mounted(resident, anew=True), probes) if probes else None
+    return Witness(resident.name, block, whole, said)
 
 
 def compare(before: list[Witness], after: list[Witness]) -> Finding:
     """Who is, bit for bit, as before; a block that was damaged already is not called identical."""
     same = [first.name for first, last in zip(before, after, strict=True) if first == last and first.whole]
     changed = [first.name for first in before if first.name not in same]
-    probed = [first.name for first in before if first.logits]
+    probed = [first.name for first in before if first.seen]
     return Finding(len(before), len(same), {"changed": changed, "probed": len(probed)})
+
+
+def read(registry: Registry, residents: Sequence[Character], witnesses: Sequence[Witness]) -> list[Reading]:
+    """What was seen of the residents, as readings beside their baselines over the same probes."""
+    found = []
+    for row, witness in zip(residents, witnesses, strict=True):
+        if witness.seen:
+            probes = registry.probes(row)[: len(witness.seen.scores)]
+            found.append(_reading(row.id or 0, probes, sum(each.total for each in witness.seen.scores)))
+    return found
+
+
+def first_reading(probes: Sequence[Probe]) -> list[Reading]:
+    """The newcomer's own, on its first day; none without probes. Its row does not exist yet."""
+    return [_reading(0, probes, sum(probe.nll * probe.tokens for probe in probes))] if probes else []
+
+
+def _reading(owner: int, probes: Sequence[Probe], nats: float) -> Reading:
+    tokens = max(1, sum(probe.tokens for probe in probes))
+    return Reading(character_id=owner, revision=0, probes=len(probes), nll=nats / tokens,
+                   baseline=baseline(probes) or 0.0, distinctness={})  # fmt: skip

@@ -17,10 +17,12 @@ from typer.core import TyperGroup
 from neekoctl import __version__
 from neekoctl.commands import (
     add_character,
+    bundle,
     chat,
     check,
     doctor,
     gate,
+    history,
     listing,
     log,
     models,
@@ -109,6 +111,7 @@ app.command("add-character")(add_character.add_character)
 app.command("list")(listing.list_characters)
 app.command("show")(show.show)
 app.command("log")(log.log)
+app.command("history")(history.history)
 app.command("rollback")(rollback.rollback)
 app.command("stale")(stale.stale)
 app.command("remove")(remove.remove)
@@ -118,6 +121,7 @@ app.command("route")(route.route)
 app.command("check")(check.check)
 app.command("doctor")(doctor.doctor)
 app.add_typer(gate.app, name="gate")
+app.add_typer(bundle.app, name="bundle")
 app.add_typer(profile.app, name="profile")
 app.add_typer(models.app, name="models")
 

@@ -104,8 +104,8 @@ def refit(registry: Registry, texts: Texts, *, newcomer: str | None = None, acce
           head: bool = False) -> dict[str, Any]:  # fmt: skip
     """Fit a new version on everybody's prototypes, judge it by the residents' probes, and put it in use.
 
-    The version in use stays when the residents are found less often than when their probes were last routed, by more
-    than `TOLERANCE`, and nobody accepted that.
+    The version in use stays when the residents are found less often than when they moved in (or than was accepted
+    since), by more than `TOLERANCE`, and nobody accepts that now.
     """
     roles, nobody = load_roles(registry, texts.provenance), nobodys_vectors(registry, texts)
     settings, learned = _fitted(roles, nobody, head=head)
@@ -113,15 +113,16 @@ def refit(registry: Registry, texts: Texts, *, newcomer: str | None = None, acce
     names, scorer = everybodys_names(registry, roles.everybody), Scorer(roles, nobody, "prototypes")
     router = Router(registry, texts, gate=Gate(names, scorer, Settings.read(settings["prototypes"])))
     everybody = judge(router, probes)
-    before, now = _last_routed([each for each in probes if each[1] != newcomer]), everybody.without(newcomer)
+    before, now = _first_routed([each for each in probes if each[1] != newcomer]), everybody.without(newcomer)
     evidence = {"questions": now.questions, "accuracy_before": before, "accuracy_now": now.accuracy}
+    fitted_on = {"fitted_on": sorted(roles.everybody)}
     kept = active_gate(registry)
     if kept is not None and (before or 0.0) - (now.accuracy or 0.0) > TOLERANCE and not accept:
         return {"version": kept.version, "kept": True, **evidence}
-    row = put_gate(registry, texts.provenance, settings, evidence)
+    row = put_gate(registry, texts.provenance, settings, evidence | fitted_on)
     if learned is not None:
         _write_head(registry, row.version or 0, learned)
-    note_routes(registry, everybody.routed, row.version)
+    note_routes(registry, everybody.routed, row.version, anew=accept)
     return {"version": row.version, "kept": False, **evidence}
 
 
@@ -138,8 +139,8 @@ def _fitted(roles: Roles, nobody: np.ndarray, *, head: bool) -> tuple[dict[str, 
     return settings, learned
 
 
-def _last_routed(residents: Sequence[tuple[Probe, str]]) -> float | None:
-    """The share of the probes that reached their owners when they were last routed."""
+def _first_routed(residents: Sequence[tuple[Probe, str]]) -> float | None:
+    """The share of the probes that reached their owners on the day they moved in, or when that was last accepted."""
     known = [_reaches(probe.routed, owner) for probe, owner in residents if probe.routed is not None]
     return sum(known) / len(known) if known else None
 

@@ -11,7 +11,7 @@ import hashlib
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -44,30 +44,37 @@ def heldout_messages(system: str, prompt: list[dict[str, str]], reference: str) 
 
 def measure(stage: Stage, mix: Mix, probes: list[Messages]) -> list[Measured]:
     """Score and answer every probe under the mounted blocks of `mix` (empty: the bare base)."""
+    answers = answered(stage, [mix] * len(probes), probes)
+    return [Measured(each, answer, text)
+            for each, (answer, text) in zip(scored(stage, mix, probes), answers, strict=True)]  # fmt: skip
+
+
+def scored(stage: Stage, mix: Mix, probes: list[Messages]) -> list[Score]:
+    """How likely each probe's reference is under the mounted blocks of `mix`."""
     from recipes.likelihood import ROWS_AT_ONCE, score
 
-    rows = [stage.form.row(messages, last_only=True) for messages in probes]
-    scores = []
+    rows, found = [stage.form.row(messages, last_only=True) for messages in probes], []
     for start in range(0, len(rows), ROWS_AT_ONCE):
         batch = rows[start : start + ROWS_AT_ONCE]
         with stage.bank.serving([mix] * len(batch)):
-            scores += score(stage.base, batch)
-    answers = _answers(stage, mix, [stage.form.prompt(messages[:-1]) for messages in probes])
-    decode = stage.base.tokenizer.decode
-    return [Measured(each, answer, decode(answer, skip_special_tokens=True))
-            for each, answer in zip(scores, answers, strict=True)]  # fmt: skip
+            found += score(stage.base, batch)
+    return found
 
 
-def _answers(stage: Stage, mix: Mix, prompts: list[list[int]]) -> list[list[int]]:
-    """The beginning of each greedy reply; all at once, since a step of decoding costs little more for many rows."""
+def answered(stage: Stage, mixes: Sequence[Mix], probes: list[Messages]) -> list[tuple[list[int], str]]:
+    """The beginning of each probe's greedy reply, each by its own mix: token ids, and the same as text.
+
+    All at once, since a step of decoding costs little more for many rows.
+    """
     from recipes.engine import replies
 
-    found = []
+    prompts, found = [stage.form.prompt(messages[:-1]) for messages in probes], []
     for start in range(0, len(prompts), REPLIES_AT_ONCE):
-        batch = prompts[start : start + REPLIES_AT_ONCE]
-        room = max(0, stage.base.longest - max(map(len, batch)))
-        found += replies(stage.bank, batch, mix=mix, stop=stage.form.stop, max_new_tokens=min(REPLY_TOKENS, room))
-    return found
+        here = slice(start, start + REPLIES_AT_ONCE)
+        room = max(0, stage.base.longest - max(map(len, prompts[here])))
+        found += replies(stage.bank, prompts[here], mixes=mixes[here], stop=stage.form.stop,
+                         max_new_tokens=min(REPLY_TOKENS, room))  # fmt: skip
+    return [(answer, stage.base.tokenizer.decode(answer, skip_special_tokens=True)) for answer in found]
 
 
 def baseline(probes: Sequence[Probe]) -> float | None:
@@ -76,18 +83,28 @@ def baseline(probes: Sequence[Probe]) -> float | None:
     return sum(probe.nll * probe.tokens for probe in probes) / tokens if tokens else None
 
 
-def logits_digest(stage: Stage, mix: Mix, probes: list[Messages]) -> str:
-    """sha256 over the logits of every reference token of the probes, in float32."""
+@dataclass(frozen=True)
+class Seen:
+    """What a model said to the references of some probes."""
+
+    logits: str  # sha256 over those of every reference token, in float32
+    scores: list[Score] = field(compare=False)  # they follow from the logits
+
+
+def seen(stage: Stage, mix: Mix, probes: list[Messages]) -> Seen:
+    """Read the references of the probes under the mounted blocks of `mix`."""
     import torch
 
-    from recipes.likelihood import ROWS_AT_ONCE, reply_logits
+    from recipes.likelihood import ROWS_AT_ONCE, reply_logits, totals
 
-    digest = hashlib.sha256()
+    digest, scores = hashlib.sha256(), []
     for start in range(0, len(probes), ROWS_AT_ONCE):
         rows = [stage.form.row(messages, last_only=True) for messages in probes[start : start + ROWS_AT_ONCE]]
         with stage.bank.serving([mix] * len(rows)), torch.inference_mode():
-            digest.update(reply_logits(stage.base, rows)[0].cpu().numpy().tobytes())
-    return digest.hexdigest()
+            said = reply_logits(stage.base, rows)
+            digest.update(said[0].cpu().numpy().tobytes())
+            scores += totals(rows, *said)
+    return Seen(digest.hexdigest(), scores)
 
 
 def environment(stage: Stage) -> dict[str, Any]:

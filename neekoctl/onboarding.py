@@ -20,7 +20,7 @@ from registry.blocks import folder_digest
 from registry.errors import NeekoError
 from registry.roles import refuse_another_encoder
 from registry.store import Onboarded, Registry, Reservation
-from registry.tables import Character, Parent, Probe, Prototype
+from registry.tables import Character, Parent, Probe, Prototype, Reading
 
 if TYPE_CHECKING:
     from neekoctl.certifying import Finding
@@ -96,7 +96,7 @@ def _given_back_on_failure(registry: Registry, reservation: Reservation) -> Iter
 def _make_and_commit(
     stage: Stage, plan: Plan, spoken: Spoken, reservation: Reservation, screen: Screen, started: float
 ) -> dict[str, Any]:
-    from neekoctl.certifying import QUICK, THOROUGH, bear_witness, compare
+    from neekoctl.certifying import QUICK, THOROUGH, bear_witness, compare, first_reading, read
     from neekoctl.measuring import baseline
 
     registry = stage.registry
@@ -120,9 +120,11 @@ def _make_and_commit(
     ):
         probe.vector = vector.astype("<f4").tobytes()
     screen.say(f"witnessing the residents after: {len(residents)}")
-    finding = compare(before, bear_witness(stage, residents, renew, depth))
+    after = bear_witness(stage, residents, renew, depth)
+    finding = compare(before, after)
     registry.renew(reservation)
-    row = registry.commit(reservation, _onboarded(stage, plan, made, digest, probes, finding, spoken))
+    readings = [*first_reading(probes), *read(registry, residents, after)]
+    row = registry.commit(reservation, _onboarded(stage, plan, made, digest, probes, finding, spoken, readings))
     for kept in checkpoint.parent.glob(f"{plan.digest}*"):
         kept.unlink(missing_ok=True)
     gate = _refit_gate(registry, plan, spoken.texts, screen)
@@ -248,7 +250,7 @@ def _refit_gate(registry: Registry, plan: Plan, texts: Texts, screen: Screen) ->
 
 
 def _onboarded(stage: Stage, plan: Plan, made: Made, digest: str, probes: list[Probe], finding: Finding,
-               spoken: Spoken) -> Onboarded:  # fmt: skip
+               spoken: Spoken, readings: list[Reading]) -> Onboarded:  # fmt: skip
     from neekoctl.measuring import environment
 
     measured = ("nll_before", "nll_after", "seconds", "tokens_per_second", "steps", "best_step")
@@ -266,6 +268,7 @@ def _onboarded(stage: Stage, plan: Plan, made: Made, digest: str, probes: list[P
         encoder=spoken.texts.provenance,
         probes=probes,
         prototypes=spoken.words,
+        readings=readings,
         parents=[Parent(character_id=0, **vars(parent)) for parent in made.parents],
         others=finding.others,
         identical=finding.identical,

@@ -231,23 +231,6 @@ def _cell(cell: int, shown: int, owners: list[Character]) -> str:
     return "[dim]·[/dim]"
 
 
-def checked(document: dict[str, Any]) -> None:
-    table = Table(box=None, pad_edge=False)
-    for title in ("CHARACTER", "WEIGHTS", "NLL THEN", "NLL NOW", "FORGETTING", "REPLIES", ""):
-        table.add_column(title, justify="left" if title in ("CHARACTER", "WEIGHTS", "") else "right")
-    for row in document["characters"]:
-        number = ["-", "-", "-"] if row["nll_now"] is None else [
-            f"{row['nll_baseline']:.4f}", f"{row['nll_now']:.4f}", f"{row['forgetting']:+.4f}"]  # fmt: skip
-        verdict = f"[red]{escape(row['complaint'])}[/]" if row["regressed"] else "[green]as before[/]"
-        if not row["same_environment"]:
-            verdict += " [yellow](other hardware or versions: judged by likelihood)[/]"
-        weights = "identical" if row["weights_identical"] else "[red]changed[/]"
-        table.add_row(escape(row["name"]), weights, *number, f"{row['replies_identical']}/{row['replies']}", verdict)
-    out().print(table)
-    colour = "green" if document["verdict"] == "pass" else "bold red"
-    out().print(f"[{colour}]{document['verdict']}[/]: {document['checked']} checked")
-
-
 def models(rows: list[dict[str, Any]]) -> None:
     table = Table(box=None, pad_edge=False)
     for title in ("ALIAS", "KIND", "LICENCE", "MB", "HERE"):

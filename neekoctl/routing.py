@@ -129,7 +129,7 @@ def nobodys_vectors(registry: Registry, texts: Texts) -> np.ndarray:
 
 
 def head_path(registry: Registry, version: int) -> Path:
-    return registry.layout.gates / f"{version}" / "head.safetensors"
+    return registry.layout.head(version)
 
 
 def read_head(registry: Registry, version: int) -> np.ndarray | None:

@@ -1,7 +1,6 @@
 """A profile to start from, and the summary of one that is finished. Knows no model and no registry."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import yaml
 
 from registry.errors import Fault, ProfileError, UsageError
 from registry.heldout import split
-from registry.names import fold
+from registry.names import slug
 from registry.profile import Profile, is_a_name, load_profile
 
 TEMPLATE = """\
@@ -38,7 +37,7 @@ def scaffold(name: str, folder: Path) -> list[Path]:
     Raises:
         UsageError: a file is already there, or the name gives no file name.
     """
-    stem = re.sub(r"[^\w]+", "-", fold(name)).strip("-")
+    stem = slug(name)
     if not stem or not is_a_name(name):
         raise UsageError(f"{name!r} cannot be a name: use letters on one line, and begin with neither / nor -.")
     profile, dialogues = folder / f"{stem}.yaml", folder / f"{stem}.jsonl"

@@ -40,14 +40,14 @@ def mean_nll(scores: Sequence[Score]) -> float:
 
 @dataclass(frozen=True)
 class Difference:
-    """By how much the second is likelier than the first, in nats a token, with a 95 % interval; above 0 is better."""
+    """By how much the second is likelier than the first, in nats a token, with an interval; above 0 is better."""
 
     mean: float
     low: float
     high: float
 
 
-def paired_bootstrap(first: Sequence[Score], second: Sequence[Score]) -> Difference:
+def paired_bootstrap(first: Sequence[Score], second: Sequence[Score], confidence: float = 0.95) -> Difference:
     """Both scored the same rows: rows are drawn anew, each with both its scores (Efron and Tibshirani, 1993, ch. 13).
 
     Percentiles of few rows are too narrow; they are taken as far out as Student's t asks (Hesterberg, arXiv 1411.5279,
@@ -66,7 +66,8 @@ def paired_bootstrap(first: Sequence[Score], second: Sequence[Score]) -> Differe
         return gains.sum(axis) / tokens.sum(axis)
 
     rows = len(gains)
-    level = 1 - 2 * norm.cdf(-((rows / (rows - 1)) ** 0.5) * t.ppf(0.975, rows - 1)) if rows > 1 else 0.95
+    outward = (rows / (rows - 1)) ** 0.5 * t.ppf(0.5 + confidence / 2, rows - 1) if rows > 1 else 0.0
+    level = 1 - 2 * norm.cdf(-outward)
     found = bootstrap((gains, tokens), gain_a_token, paired=True, method="percentile", confidence_level=level, rng=0)
     return Difference(float(gain_a_token(gains, tokens, 0)), float(found.confidence_interval.low),
                       float(found.confidence_interval.high))  # fmt: skip
@@ -95,11 +96,15 @@ def score(base: BaseModel, rows: Sequence[Row]) -> list[Score]:
     with torch.inference_mode():
         for start in range(0, len(rows), ROWS_AT_ONCE):
             batch = rows[start : start + ROWS_AT_ONCE]
-            logits, targets, owner = reply_logits(base, batch)
-            losses = functional.cross_entropy(logits, targets, reduction="none").double()
-            totals = torch.zeros(len(batch), dtype=torch.float64, device=losses.device).index_add_(0, owner, losses)
-            scores += [Score(total, sum(row.scored)) for total, row in zip(totals.tolist(), batch, strict=True)]
+            scores += totals(batch, *reply_logits(base, batch))
     return scores
+
+
+def totals(rows: Sequence[Row], logits: torch.Tensor, targets: torch.Tensor, owner: torch.Tensor) -> list[Score]:
+    """One score a row from what `reply_logits` gave for these rows."""
+    losses = functional.cross_entropy(logits, targets, reduction="none").double()
+    sums = torch.zeros(len(rows), dtype=torch.float64, device=losses.device).index_add_(0, owner, losses)
+    return [Score(total, sum(row.scored)) for total, row in zip(sums.tolist(), rows, strict=True)]
 
 
 def scored_under(bank: Bank, block: Block | None, rows: Sequence[Row]) -> list[Score]:

@@ -8,7 +8,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +27,13 @@ def file_digest(path: Path) -> str:
 
 
 def folder_digest(folder: Path) -> str:
-    """sha256 over the sorted lines `<sha256 of file>  <name>`, what `sha256sum` prints for the folder's files."""
-    lines = [f"{file_digest(folder / name)}  {name}\n" for name in sorted(FILES)]
+    """The digest that names the block in a folder."""
+    return digest_of({name: file_digest(folder / name) for name in FILES})
+
+
+def digest_of(files: Mapping[str, str]) -> str:
+    """sha256 over the sorted lines `<sha256 of file>  <name>`, what `sha256sum` prints for a block's files."""
+    lines = [f"{files[name]}  {name}\n" for name in sorted(FILES)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

@@ -10,7 +10,8 @@
     │   ├── BaseMismatch            its fingerprint is not the bank's
     │   └── EncoderMismatch         two vectors of different encoders cannot be compared
     ├── BlockDamaged                a block's files are missing or not the bytes that were stored
-    ├── RegistryTooNew              written by a newer neekoctl
+    ├── BundleRefused               a bundle is no bundle, damaged, or not what it says of itself
+    ├── RegistryTooNew              a registry or bundle written by a newer neekoctl
     ├── RegistryBusy                another process holds the registry for too long
     ├── LeaseLost                   the reservation expired or was cleared while the block was made
     ├── TrainingFailed              the loss is no number any more
@@ -88,8 +89,16 @@ class BlockDamaged(NeekoError):
     """A block's files are missing or are not the bytes that were stored."""
 
 
+class BundleRefused(NeekoError):
+    """A bundle that is no bundle, damaged, or not what it says of itself."""
+
+    def __init__(self, bundle: str, why: str) -> None:
+        super().__init__(f"The bundle {bundle} was refused, and nothing was changed ({why}): save it anew where it "
+                         f"came from.")  # fmt: skip
+
+
 class RegistryTooNew(NeekoError):
-    """The registry was written by a newer neekoctl."""
+    """The registry or bundle was written by a newer neekoctl."""
 
 
 class RegistryBusy(NeekoError):

@@ -32,11 +32,13 @@ def probes_of_everybody(registry: Registry) -> list[tuple[Probe, str]]:
         return list(session.exec(ready.order_by(col(Probe.character_id), col(Probe.position))))
 
 
-def note_routes(registry: Registry, routed: Mapping[int, str], version: int | None) -> None:
-    """Record where a version of the gate took each probe (by its id)."""
+def note_routes(registry: Registry, routed: Mapping[int, str], version: int | None, *, anew: bool) -> None:
+    """Record where a version of the gate took each probe (by its id): of those that have none yet, or of all `anew`."""
     with registry.writing() as session:
         for probe, where in routed.items():
-            session.exec(update(Probe).where(col(Probe.id) == probe).values(routed=where, routed_by=version))
+            at = update(Probe).where(col(Probe.id) == probe)
+            at = at if anew else at.where(col(Probe.routed).is_(None))
+            session.exec(at.values(routed=where, routed_by=version))
 
 
 def prototypes_of(registry: Registry, character: Character) -> list[Prototype]:

@@ -39,6 +39,10 @@ class Layout:
         """Learned heads by version, and the index over prototypes."""
         return self.home / "gates"
 
+    def head(self, version: int) -> Path:
+        """What a version of the gate has learned, if it has."""
+        return self.gates / str(version) / "head.safetensors"
+
     def roles(self, bank: int) -> Path:
         """The role embeddings of a large bank's residents: a copy, quicker to read than their rows."""
         return self.home / "roles" / f"{bank}.safetensors"

@@ -21,6 +21,15 @@ def fold(name: str) -> str:
     return re.sub(r"\s+", " ", unicodedata.normalize("NFC", bare).casefold()).strip()
 
 
+def slug(name: str) -> str:
+    """A name as part of a file's; empty when it has no letter.
+
+    >>> slug("Isaac  Newton!")
+    'isaac-newton'
+    """
+    return re.sub(r"[^\w]+", "-", fold(name)).strip("-")
+
+
 def nearest(name: str, known: Iterable[str]) -> list[str]:
     """Up to `NEAREST_SHOWN` of the known names that look most like `name`, best first."""
     from rapidfuzz import fuzz, process  # late: only a miss needs it

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlmodel import Session, col, select, update
+from sqlmodel import Session, col, func, select, update
 
 from registry.errors import NeekoError, UsageError
 from registry.store import Registry, clear_dead, note, settle, vacate
@@ -45,6 +45,26 @@ def _told(row: Revision, character: Character | None) -> dict[str, Any]:
         "back_to": row.back_to,
         "created_at": row.created_at,
     }
+
+
+def newest(registry: Registry) -> int:
+    """The number of the last revision; 0 before the first."""
+    with registry.reading() as session:
+        return session.exec(select(func.max(Revision.number))).one() or 0
+
+
+def settled_since(registry: Registry, number: int) -> frozenset[int]:
+    """The ids of those who live here now and did not right after a revision, or left in between.
+
+    Raises:
+        UsageError: there is no such revision.
+    """
+    with registry.reading() as session:
+        revisions = list(session.exec(select(Revision).order_by(col(Revision.number))))
+    _refuse_unknown(revisions, number)
+    numbers = [row.number or 0 for row in revisions if (row.number or 0) >= number]
+    always = frozenset.intersection(residents_at(revisions, number), *(residents_at(revisions, at) for at in numbers))
+    return residents_at(revisions, max([number, *numbers])) - always
 
 
 def roll_back(registry: Registry, number: int) -> Move:
@@ -96,10 +116,14 @@ def _gate_at(session: Session, revisions: Sequence[Revision], number: int) -> in
 
 
 def _refuse(session: Session, revisions: Sequence[Revision], number: int) -> None:
-    if number not in {0, *(row.number for row in revisions)} or not revisions:
-        raise UsageError(f"There is no revision {number}: `neekoctl log` lists them.")
+    _refuse_unknown(revisions, number)
     if added := session.exec(select(Character.name).where(Character.status == "reserved")).first():
         raise NeekoError(f"{added} is being added at this moment: wait for it, then go back.")
+
+
+def _refuse_unknown(revisions: Sequence[Revision], number: int) -> None:
+    if number not in {0, *(row.number for row in revisions)} or not revisions:
+        raise UsageError(f"There is no revision {number}: `neekoctl log` lists them.")
 
 
 def _ordered(owners: Collection[int]) -> Any:

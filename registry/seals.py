@@ -22,10 +22,10 @@ def seal(row: Character, probes: Sequence[Probe], blocks: BlockStore) -> dict[st
     folder = blocks.path(row.block or "")
     present = all((folder / name).is_file() for name in FILES)
     files = {name: file_digest(folder / name) for name in FILES} if present else {}
-    return {"block": row.block, "files": files, **_records(row, probes)}
+    return {"block": row.block, "files": files, **records(row, probes)}
 
 
-def _records(row: Character, probes: Sequence[Probe]) -> dict[str, str]:
+def records(row: Character, probes: Sequence[Probe]) -> dict[str, str]:
     return {
         "record": _digest([row.name, row.system_message, row.seed, row.recipe]),
         "probes": _digest([[probe.prompt, probe.reference] for probe in probes]),
@@ -37,17 +37,16 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def broken(row: Character, probes: Sequence[Probe], blocks: BlockStore) -> list[str]:
-    """Everything about a character's block and records that is not as sealed, each in words."""
-    kept = row.seal
-    found = [_block_in_words(row, blocks)] if not blocks.is_whole(row.block or "") else []
+def broken(row: Character, probes: Sequence[Probe], blocks: BlockStore) -> dict[str, str]:
+    """What of a character is not as sealed, and how, in words: its files, block, record, probes or baseline."""
+    kept, now = row.seal, records(row, probes)
+    found = {} if blocks.is_whole(row.block or "") else {"files": _files_in_words(row, blocks)}
     if kept.get("block") != row.block:
-        found.append(f"its record points to another block{_owner_in_words(row, blocks)}")
-    now = _records(row, probes)
-    return found + [words for part, words in EDITED.items() if kept.get(part) != now[part]]
+        found["block"] = f"its record points to another block{_owner_in_words(row, blocks)}"
+    return found | {part: words for part, words in EDITED.items() if kept.get(part) != now[part]}
 
 
-def _block_in_words(row: Character, blocks: BlockStore) -> str:
+def _files_in_words(row: Character, blocks: BlockStore) -> str:
     """What is wrong with the files of a block that is not whole."""
     folder = blocks.path(row.block or "")
     missing = [name for name in FILES if not (folder / name).is_file()]
@@ -67,7 +66,7 @@ def _alpha_in_words(row: Character, blocks: BlockStore) -> str:
         now = {"rank": config["r"], "alpha": config["lora_alpha"]}
     except (OSError, ValueError, KeyError, TypeError):
         return ""
-    moved = [f"{key} {row.recipe[key]} became {value}" for key, value in now.items()
+    moved = [f"{key} {row.recipe[key]:g} became {value:g}" for key, value in now.items()
              if row.recipe.get(key) not in (None, value)]  # fmt: skip
     return f" ({', '.join(moved)})" if moved else ""
 

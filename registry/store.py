@@ -20,7 +20,7 @@ from registry.leases import Lease
 from registry.names import fold, nearest
 from registry.ranks import RankRange, allocate, gaps
 from registry.seals import seal
-from registry.tables import Bank, Certificate, Character, Gate, Handle, Parent, Probe, Prototype, Revision, now
+from registry.tables import Bank, Certificate, Character, Gate, Handle, Parent, Probe, Prototype, Reading, Revision, now
 
 CAPACITY = 16384  # ranks of a new bank: two thousand characters of rank 8; `neekoctl ranks --grow` makes it larger
 LIVE = ("reserved", "ready")
@@ -56,6 +56,7 @@ class Onboarded:
     probes: list[Probe] = field(default_factory=list)
     parents: list[Parent] = field(default_factory=list)
     prototypes: list[Prototype] = field(default_factory=list)
+    readings: list[Reading] = field(default_factory=list)  # the newcomer's own has no character yet
     others: int = 0
     identical: int = 0
     evidence: dict[str, Any] = field(default_factory=dict)
@@ -145,9 +146,9 @@ class Registry:
         lease = Lease.mine()
         with self.writing() as session:
             reclaimed = clear_dead(session)
-            _refuse_taken(session, [name, *aliases])
+            refuse_taken(session, [name, *aliases])
             capacity = session.exec(select(Bank.capacity).where(Bank.id == bank.id)).one()
-            ranks = allocate(rank, _taken(session, bank), capacity)
+            ranks = allocate(rank, taken(session, bank), capacity)
             row = Character(bank_id=bank.id or 0, name=name, start=ranks.start, stop=ranks.stop, status="reserved",
                             strategy=strategy, lease_pid=lease.pid, lease_host=lease.host, lease_born=lease.born,
                             lease_expires=lease.expires)  # fmt: skip
@@ -182,7 +183,11 @@ class Registry:
                 session.add(child)
             session.add(Certificate(character_id=reservation.character_id, others=made.others,
                                     identical=made.identical, evidence=made.evidence))  # fmt: skip
-            note(session, "moved in", character_id=reservation.character_id)
+            step = note(session, "moved in", character_id=reservation.character_id)
+            session.flush()
+            for reading in made.readings:
+                reading.revision, reading.character_id = step.number or 0, reading.character_id or row.id or 0
+                session.add(reading)
             return row
 
     def claim(self, reservation: Reservation, block: str) -> None:
@@ -210,7 +215,7 @@ class Registry:
         """Raises NameTaken when a live character answers to one of the names; whose process is gone is not asked."""
         with self.reading() as session:
             held = {row.id for row in _dead(session)}
-            _refuse_taken(session, names, but=held)
+            refuse_taken(session, names, but=held)
 
     def release(self, reservation: Reservation) -> None:
         """Give a reservation back: range and names are free again, and a block nobody else ever had is gone."""
@@ -337,7 +342,7 @@ def settle(session: Session, character_id: int, name: str, aliases: list[str]) -
         session.add(Handle(key=fold(text_), character_id=character_id, text=text_, is_name=is_name))
 
 
-def _taken(session: Session, bank: Bank) -> Iterator[tuple[int, int]]:
+def taken(session: Session, bank: Bank) -> Iterator[tuple[int, int]]:
     """(start, stop) in order, from the driver's own cursor: SQLAlchemy's rows would cost three times the query."""
     cursor = session.connection().connection.cursor()
     query = f"SELECT start, stop FROM character WHERE bank_id = ? AND {_LIVE_SQL} ORDER BY start"
@@ -345,8 +350,8 @@ def _taken(session: Session, bank: Bank) -> Iterator[tuple[int, int]]:
         yield from cursor.execute(query, (bank.id,))
 
 
-def _refuse_taken(session: Session, names: list[str], but: Collection[int | None] = ()) -> None:
-    """`but` are characters who do not count."""
+def refuse_taken(session: Session, names: list[str], but: Collection[int | None] = ()) -> None:
+    """Raises NameTaken when a live character, but those in `but`, answers to one of the names."""
     for name in names:
         if (handle := session.get(Handle, fold(name))) and handle.character_id not in but:
             owner = session.get(Character, handle.character_id)

@@ -77,7 +77,7 @@ class Probe(SQLModel, table=True):
     tokens: int
     reply: list[int] = Field(sa_column=Column(JSON, nullable=False))  # greedy token ids
     reply_text: str
-    routed: str | None = None  # whom the gate last took it for: a name, "ambiguous" or "unknown"
+    routed: str | None = None  # whom the gate took it for that day: a name, "ambiguous" or "unknown"
     routed_by: int | None = None  # the gate's version that did
     vector: bytes | None = None  # of the prompt's last turn, under the character's encoder
 

@@ -45,7 +45,7 @@ HEAVY = ("torch", "transformers", "sentence_transformers", "peft", "faiss")
     "code",
     [
         "import registry, registry.store, registry.profile, registry.heldout",
-        "import neekoctl.onboarding, neekoctl.checking, neekoctl.describing, neekoctl.mending",
+        "import neekoctl.onboarding, neekoctl.checks.checking, neekoctl.describing, neekoctl.mending",
         "from typer.testing import CliRunner; from neekoctl.cli import app\n"
         "assert CliRunner().invoke(app, ['--help']).exit_code == 0",
         "from typer.testing import CliRunner; from neekoctl.cli import app\n"

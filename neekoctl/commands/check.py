@@ -1,5 +1,6 @@
 """`neekoctl check`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,17 +12,38 @@ REGRESSED = 3
 
 def check(
     only: Annotated[str | None, typer.Option(help="Check this character alone.", show_default=False)] = None,
+    changed_since: Annotated[
+        int | None, typer.Option(metavar="REV", help="Check who moved in after this revision.", show_default=False)
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option(metavar="N", help="Check so many, others at each revision.", show_default=False)
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="The tolerances; check.yaml if there is one here.", show_default=False)
+    ] = None,
+    tolerance: Annotated[
+        list[str] | None, typer.Option(metavar="MEASURE=VALUE", help="Overrule one of them.", show_default=False)
+    ] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write a JUnit report here.", show_default=False)] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page with plots here.", show_default=False)] = None,
+    github: Annotated[bool, typer.Option("--github", help="Annotations and a step summary for an action.")] = False,
     json: Json = False,
 ) -> None:
     """Compare everybody with the day they moved in; exit 3 when anybody has changed."""
     from neekoctl import render
-    from neekoctl.checking import check as run
+    from neekoctl.checks import screen
+    from neekoctl.checks.checking import check as run
+    from neekoctl.checks.reporting import write_reports
+    from neekoctl.checks.scope import Scope
+    from neekoctl.checks.tolerances import tolerances
     from registry.layout import Layout
     from registry.store import Registry
 
+    allowed, scope = tolerances(config, tolerance or []), Scope(only, changed_since, sample)
     registry = Registry(Layout.default())
-    with render.counting("checking", 1 if only else len(registry.characters(status=("ready",)))) as step:
-        document = run(registry, only=only, say=render.say, report=lambda row: step(row.name))
-    render.document(document) if json else render.checked(document)
+    with render.counting("checking", len(scope.chosen(registry)[0])) as step:
+        document = run(registry, scope, allowed, say=render.say, report=lambda row: step(row.name))
+    render.document(document) if json else screen.show(document)
+    write_reports(registry, document, junit=junit, html=html, github=github)
     if document["verdict"] == "regressed":
         raise typer.Exit(REGRESSED)

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from registry.layout import Layout
-from registry.store import Registry
 from tests.conftest import write_profile
 
 pytestmark = pytest.mark.usefixtures("pico_environment")
@@ -79,69 +78,6 @@ def test_removing_frees_the_range_and_keeps_the_block_until_pruned(neekoctl, tmp
     assert neekoctl("doctor", "--prune", "--json").document["findings"][0]["fixed"] is True
     assert not (layout.blocks / block[:2] / block).exists()
     assert neekoctl("add-character", write_profile(tmp_path, "Bee"), *QUICK, "--json").document["rank_start"] == 0
-
-
-def test_check_passes_then_names_whose_block_was_changed(neekoctl, tmp_path: Path, layout: Layout) -> None:
-    for name in ("Ant", "Bee"):
-        neekoctl("add-character", write_profile(tmp_path, name), *QUICK)
-    good = neekoctl("check", "--json")
-    assert (good.code, good.document["verdict"], good.document["checked"]) == (0, "pass", 2)
-    assert all(row["forgetting"] == 0 and row["replies_identical"] == row["replies"] > 0
-               for row in good.document["characters"])  # fmt: skip
-    _flip_last_byte(layout, Registry(layout).find("Bee").block or "")
-    bad = neekoctl("check", "--json")
-    assert (bad.code, bad.document["verdict"]) == (3, "regressed")
-    assert [row["name"] for row in bad.document["characters"] if not row["weights_identical"]] == ["Bee"]
-    assert neekoctl("check", "--only", "ant").code == 0
-    assert neekoctl("doctor").code == 1
-    refused = neekoctl("chat", "--as", "bee", "--once", "Hello")
-    assert (refused.code, "damaged" in refused.err) == (1, True)
-
-
-def _flip_last_byte(layout: Layout, block: str) -> None:
-    path = layout.blocks / block[:2] / block / "adapter_model.safetensors"
-    content = path.read_bytes()
-    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-
-
-def test_check_catches_a_baseline_that_no_longer_holds(neekoctl, moth: Path, registry: Registry) -> None:
-    from sqlmodel import text
-
-    neekoctl("add-character", moth, *QUICK)
-    with registry.engine.begin() as connection:
-        connection.execute(text("UPDATE probe SET nll = nll - 0.1"))
-    drifted = neekoctl("check", "--json")
-    assert (drifted.code, drifted.document["verdict"]) == (3, "regressed")
-    assert drifted.document["characters"][0]["forgetting"] == pytest.approx(0.1, abs=1e-6)
-
-
-def test_check_calls_another_base_a_regression(
-    neekoctl, moth: Path, pico_llama: Path, tmp_path: Path, monkeypatch
-) -> None:
-    mine = shutil.copytree(pico_llama, tmp_path / "base")
-    monkeypatch.setenv("NEEKOCTL_BASE", str(mine))
-    neekoctl("add-character", moth, *QUICK)
-    weights = mine / "model.safetensors"
-    content = weights.read_bytes()
-    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    assert neekoctl("check", "--json").code == 3
-    refused = neekoctl("add-character", write_profile(tmp_path, "Bee"), *QUICK)
-    assert (refused.code, "fingerprint" in refused.err) == (1, True)
-
-
-def test_a_check_that_checked_nothing_is_an_error(neekoctl) -> None:
-    assert neekoctl("check").code == 1
-
-
-def test_another_machine_is_judged_by_likelihood(neekoctl, moth: Path, registry: Registry) -> None:
-    from sqlmodel import text
-
-    neekoctl("add-character", moth, *QUICK)
-    with registry.engine.begin() as connection:
-        connection.execute(text("UPDATE character SET environment = json_set(environment, '$.torch', '0.0')"))
-        connection.execute(text("UPDATE probe SET reply = '[1, 2, 3]'"))
-    row = neekoctl("check", "--json").document["characters"][0]
-    assert (row["same_environment"], row["replies_identical"], row["regressed"]) == (False, 0, False)
 
 
 def test_piped_lines_are_answered_one_by_one(neekoctl, moth: Path) -> None:

@@ -141,4 +141,4 @@ def test_what_came_before_the_migration_is_a_history_too(registry: Registry) -> 
     old = Registry(registry.layout)
     assert [(row["kind"], row["character"]) for row in history(old)] == [
         ("moved out", "Bee"), ("moved in", "Bee"), ("moved in", "Ant")]  # fmt: skip
-    assert broken(old.find("Ant"), [], old.blocks) == []
+    assert broken(old.find("Ant"), [], old.blocks) == {}

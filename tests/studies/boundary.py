@@ -8,40 +8,32 @@ Resumable: every cell is a line of .bench/studies/boundary/cells.jsonl, every re
 Writes docs/studies/boundary.md and boundary.svg once all cells are there (or from what is there, with --page).
 """
 
-import json
-import random
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from recipes.bank import Bank
+from recipes.bank import Bank, Mix
 from recipes.block import Block, load_block, save_block
-from recipes.encoder import load_encoder
 from recipes.engine import replies
-from recipes.exchanges import Messages, PromptForm, with_system
+from recipes.exchanges import PromptForm
 from recipes.expansion import expand
 from recipes.fusion import TUNED_ON, fuse
 from recipes.likelihood import scored_under
-from recipes.recipe import Merging, load_recipe
-from recipes.sources import DEFAULT_ENCODER, fingerprint, local_folder
-from recipes.task import Made, Neighbour, Task
-from recipes.weights import softmax
-from registry.heldout import split
-from registry.profile import Conversation, Message
+from recipes.task import Made
 from registry.ranks import RankRange
-from tests.bench.figure import BENCH_HOME, bench_layout, embedded_base
+from tests.bench.figure import BENCH_HOME, embedded_base
+from tests.studies import common
 from tests.studies.character_llm import Interviewed, read
 
 WORK = BENCH_HOME / "studies" / "boundary"
+CELLS = WORK / "cells.jsonl"
 SEEDS = (0, 1, 2)
 AMOUNTS = (0, 1, 4, 16, 64)
 METHODS = ("fuse", "fuse --tune", "expand", "expand --warm-start fuse")
-NEIGHBOURS = 3
-PASSAGES = 6  # of the profile: about what a persona says
 REPLY_TOKENS = 48  # of each reply that ROUGE-L is taken of
 AT = RankRange(0, 8)
 
@@ -72,15 +64,11 @@ class Study:
         self.people = {person.name: person for person in read(folder)}
         self.base = embedded_base()
         self.bank, self.form = Bank(self.base), PromptForm(self.base.tokenizer)
-        self.cells = {cell.key: cell for cell in stored()}
+        self.cells = {cell.key: cell for cell in common.stored(CELLS, Cell)}
 
     @cached_property
     def roles(self) -> dict[str, Any]:
-        """Role embeddings of the opening of each profile."""
-        folder = local_folder(bench_layout(), DEFAULT_ENCODER)
-        encoder = load_encoder(folder, name=DEFAULT_ENCODER, fingerprint=fingerprint(bench_layout(), folder))
-        texts = ["\n\n".join(person.passages[:PASSAGES]) for person in self.people.values()]
-        return dict(zip(self.people, encoder.encode(texts), strict=True))
+        return common.roles(self.people.values())
 
     @cached_property
     def residents(self) -> dict[str, Block]:
@@ -92,35 +80,13 @@ class Study:
         if not (folder / "neeko.json").is_file():
             folder.mkdir(parents=True, exist_ok=True)
             say(f"resident {person.name}")
-            save_block(expand(self.task(person.name, len(person.known), 0)).block, folder, base=self.base.name, card={})
+            task = common.task(self.bank, self.form, person, len(person.known), 0)
+            save_block(expand(task).block, folder, base=self.base.name, card={})
         return load_block(folder)
 
-    def task(self, name: str, exchanges: int, seed: int) -> Task:
-        """The newcomer with so many exchanges, drawn by the seed."""
-        known = self.people[name].known.copy()
-        random.Random(f"{seed}:{name}").shuffle(known)
-        talks = [_conversation(*pair) for pair in known[:exchanges]]
-        parts = split(talks)
-        train = [self.said(name, *(turn.content for turn in talk.messages)) for talk in parts.train]
-        heldout = [self.said(name, probe.prompt[-1].content, probe.reference) for probe in parts.probes]
-        return Task(name, self.bank, self.form, load_recipe("standard", []), train, heldout, seed)
-
-    @staticmethod
-    def said(name: str, question: str, reply: str) -> Messages:
-        turns = [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
-        return with_system(f"You are {name}.", turns)
-
-    def neighbours(self, name: str) -> list[Neighbour]:
-        """The nearest by role embedding, weighted as the product weights them."""
-        likeness = {other: float(self.roles[name] @ self.roles[other]) for other in self.people if other != name}
-        nearest = sorted(likeness, key=lambda other: -likeness[other])[:NEIGHBOURS]
-        weights = softmax([likeness[other] for other in nearest], Merging().temperature)
-        return [Neighbour(other, "", self.residents[other], weight)
-                for other, weight in zip(nearest, weights, strict=True)]  # fmt: skip
-
     def make(self, name: str, method: str, exchanges: int, seed: int) -> Made:
-        task = self.task(name, exchanges, seed)
-        kin = () if method == "expand" else self.neighbours(name)
+        task = common.task(self.bank, self.form, self.people[name], exchanges, seed)
+        kin = () if method == "expand" else common.nearest(name, self.roles, self.residents)
         task = replace(task, neighbours=kin, tune=method == "fuse --tune")
         return (fuse if method.startswith("fuse") else expand)(task)
 
@@ -129,13 +95,13 @@ class Study:
         from rouge_score.rouge_scorer import RougeScorer
 
         tested = self.people[key[0]].tested
-        rows = [self.form.row(self.said(key[0], *pair), last_only=True) for pair in tested]
+        rows = [self.form.row(common.said(key[0], *pair), last_only=True) for pair in tested]
         scores = scored_under(self.bank, block, rows)
-        prompts = [self.form.prompt(self.said(key[0], *pair)[:-1]) for pair in tested]
+        prompts = [self.form.prompt(common.said(key[0], *pair)[:-1]) for pair in tested]
         if block is not None:
             self.bank.mount(block, AT)
-        written = replies(self.bank, prompts, mix={} if block is None else {AT: 1.0}, stop=self.form.stop,
-                          max_new_tokens=REPLY_TOKENS)  # fmt: skip
+        mixes: list[Mix] = [{} if block is None else {AT: 1.0}] * len(prompts)
+        written = replies(self.bank, prompts, mixes=mixes, stop=self.form.stop, max_new_tokens=REPLY_TOKENS)
         scorer = RougeScorer(["rougeL"], use_stemmer=True)
         texts = [self.base.tokenizer.decode(tokens, skip_special_tokens=True) for tokens in written]
         rouge = [scorer.score(reply, text)["rougeL"].fmeasure for (_, reply), text in zip(tested, texts, strict=True)]
@@ -153,10 +119,6 @@ class Study:
         return self.measure(key, made.block, seconds=time.monotonic() - started, reason=made.reason)
 
 
-def _conversation(question: str, reply: str) -> Conversation:
-    return Conversation(messages=[Message(role="user", content=question), Message(role="assistant", content=reply)])
-
-
 def keys(people: list[str]) -> Iterator[tuple[str, str, int, int]]:
     """Every cell, a whole seed before the next, and in it the cheap amounts before the dear one, so that an unfinished
     study already has a page."""
@@ -169,11 +131,6 @@ def keys(people: list[str]) -> Iterator[tuple[str, str, int, int]]:
             for name in people:
                 yield from ((name, method, exchanges, seed) for exchanges in amounts for method in METHODS[1:]
                             if method != "fuse --tune" or exchanges <= TUNED_ON)  # it reads no more  # fmt: skip
-
-
-def stored() -> list[Cell]:
-    path = WORK / "cells.jsonl"
-    return [Cell(**json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def say(text: str) -> None:
@@ -190,12 +147,10 @@ def main(folder: Path) -> None:
     todo = [key for key in keys(list(study.people)) if key not in study.cells]
     for key in track(todo, "cells", console=Console(stderr=True)):
         say(" ".join(map(str, key)))
-        cell = study.run(key)
-        with (WORK / "cells.jsonl").open("a") as file:
-            file.write(json.dumps(asdict(cell)) + "\n")
+        common.store(CELLS, study.run(key))
     from tests.studies import boundary_page
 
-    boundary_page.write(stored())
+    boundary_page.write(common.stored(CELLS, Cell))
 
 
 if __name__ == "__main__":

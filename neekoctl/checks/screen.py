@@ -1,0 +1,102 @@
+"""A check on a terminal: the five sections, everybody's figures, and what has flipped. Computes nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from neekoctl.render import out
+
+MARKS = {"pass": "[green]pass[/]", "regressed": "[bold red]regressed[/]", "not checked": "[yellow]not checked[/]"}
+FLIPS = 10  # that are shown; all are in the documents
+NAMES = 8  # of who was left out
+
+
+def show(document: dict[str, Any]) -> None:
+    """The whole report."""
+    console = out()
+    _characters(console, document["characters"])
+    _sections(console, document["sections"])
+    _flips(console, document)
+    _elsewhere(console, document["characters"])
+    left_out = document["left_out"]
+    if left_out:
+        more = f" and {len(left_out) - NAMES} more" if len(left_out) > NAMES else ""
+        console.print(f"[yellow]Left out:[/] {escape(', '.join(left_out[:NAMES]))}{more}")
+    console.print(f"{MARKS[document['verdict']]}: {document['checked']} checked at revision {document['revision']}")
+
+
+def _characters(console: Console, rows: list[dict[str, Any]]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for title in ("CHARACTER", "WEIGHTS", "NLL THEN", "NOW", "LOST", "REPLIES", "FOUND", "DISTINCT"):
+        table.add_column(title, justify="left" if title in ("CHARACTER", "WEIGHTS") else "right")
+    for row in rows:
+        table.add_row(
+            f"[red]{escape(row['name'])}[/]" if row["regressed"] else escape(row["name"]),
+            "same" if row["weights_identical"] else "[red]changed[/]",
+            *(number(row[key]) for key in ("nll_baseline", "nll_now")),
+            number(row["forgetting"], "+.4f"),
+            f"{row['replies_identical']}/{row['replies']}",
+            f"{row['questions'] - row['lost']}/{row['questions']}" if row["questions"] else "-",
+            number(row["distinctness"], "+.3f"),
+        )
+    console.print(table)
+
+
+def number(value: float | None, form: str = ".4f") -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _sections(console: Console, sections: dict[str, dict[str, Any]]) -> None:
+    console.print()
+    for name, section in sections.items():
+        console.print(f"{name:<11} {MARKS[section['verdict']]}  {escape(headline(name, section))}")
+        for words in section["complaints"]:
+            console.print(f"            [red]{escape(words)}[/]")
+
+
+def headline(name: str, section: dict[str, Any]) -> str:
+    """The figures of a section in one line."""
+    if section["verdict"] == "not checked":
+        return str(section.get("why") or "nothing to compare")
+    if name == "weights":
+        return f"{section['identical']} of {section['characters']} as they were stored"
+    if name == "likelihood":
+        lost, transfer = number(section["forgetting"], "+.4f"), number(section["backward_transfer"], "+.4f")
+        return f"forgetting {lost} nats a token{_interval(section)}, backward transfer {transfer}"
+    if name == "replies":
+        return f"{section['identical']} of {section['replies']} token for token"
+    if name == "gate":
+        now, then = _share(section["accuracy_now"]), _share(section["accuracy_baseline"])
+        test = f"exact McNemar p = {section['p']:.3f}; version {section['version']}"
+        return f"{now} of {section['questions']} questions reach their owners, {then} then ({test})"
+    return f"distinctness {number(section['now'], '+.3f')} nats a token, {number(section['baseline'], '+.3f')} at first"
+
+
+def _interval(section: dict[str, Any]) -> str:
+    found = section["interval"]
+    return f" [{found[0]:+.4f}, {found[1]:+.4f}]" if found else ""
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
+
+
+def _flips(console: Console, document: dict[str, Any]) -> None:
+    told = [(row["name"], flip) for row in document["characters"] for flip in row["flips"]]
+    told += [(f"gate, {each['owner']}", each) for each in document["sections"]["gate"]["flips"]]
+    if told:
+        console.print()
+    for who, flip in told[:FLIPS]:
+        console.print(f"  {who}, {flip['question']!r}: {flip['then']!r} is now {flip['now']!r}", markup=False)
+    if len(told) > FLIPS:
+        console.print(f"  and {len(told) - FLIPS} more: --json and --html have them all")
+
+
+def _elsewhere(console: Console, rows: list[dict[str, Any]]) -> None:
+    differences = {tuple(row["elsewhere"]) for row in rows if row["elsewhere"]}
+    for each in sorted(differences):
+        console.print(f"[yellow]Other hardware or versions, judged by likelihood:[/] {escape('; '.join(each))}")

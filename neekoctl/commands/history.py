@@ -1,0 +1,27 @@
+"""`neekoctl history`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neekoctl.commands.options import Json
+
+
+def history(
+    html: Annotated[Path | None, typer.Option(help="Write a page with the heat map here.", show_default=False)] = None,
+    json: Json = False,
+) -> None:
+    """Which onboarding changed whom: forgetting by character and revision."""
+    from neekoctl import render
+    from neekoctl.checks import history as measures
+    from neekoctl.checks import history_page, history_screen
+    from registry.layout import Layout
+    from registry.readings import matrix
+    from registry.store import Registry
+
+    readings = matrix(Registry(Layout.default()))
+    document = measures.document(readings)
+    render.document(document) if json else history_screen.show(document)
+    if html:
+        history_page.write(readings, html)

@@ -1,0 +1,53 @@
+"""How everybody was, revision by revision: what certificates and checks measured, and the matrix of it.
+Knows rows; measures nothing.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from sqlmodel import col, func, select
+
+from registry.store import Registry
+from registry.tables import Character, Reading, Revision
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Characters by revisions: the last reading of each character at each revision, None where there is none."""
+
+    characters: list[Character]  # who live here, in the order they moved in
+    everybody: list[Character]  # also who left
+    revisions: list[Revision]
+    readings: list[list[Reading | None]]
+
+
+def put_readings(registry: Registry, readings: Iterable[Reading]) -> None:
+    """Keep readings, all taken at the newest revision."""
+    with registry.writing() as session:
+        newest = session.exec(select(func.max(Revision.number))).one() or 0
+        for each in readings:
+            each.revision = newest
+            session.add(each)
+
+
+def first_distinctness(registry: Registry, characters: Collection[Character]) -> dict[int, dict[str, list[float]]]:
+    """character id -> its first reading against rivals: rival's block -> nats of each probe."""
+    found: dict[int, dict[str, list[float]]] = {}
+    with registry.reading() as session:
+        query = select(Reading).where(col(Reading.character_id).in_([row.id for row in characters]))
+        for each in session.exec(query.order_by(col(Reading.id).desc())):
+            if each.distinctness:
+                found[each.character_id] = each.distinctness
+    return found
+
+
+def matrix(registry: Registry) -> Matrix:
+    """The residents in the order they moved in, by all revisions."""
+    everybody = sorted(registry.characters(status=("ready", "removed"), brief=True), key=lambda row: row.created_at)
+    people = [row for row in everybody if row.status == "ready"]
+    with registry.reading() as session:
+        revisions = list(session.exec(select(Revision).order_by(col(Revision.number))))
+        last = {(each.character_id, each.revision): each
+                for each in session.exec(select(Reading).order_by(col(Reading.id)))}  # fmt: skip
+    cells = [[last.get((person.id or 0, step.number or 0)) for step in revisions] for person in people]
+    return Matrix(people, everybody, revisions, cells)

@@ -1,0 +1,112 @@
+"""What measurements mean, on measurements made up: the statistics of each section by hand."""
+
+import pytest
+
+from neekoctl.checks.tolerances import Tolerances
+from neekoctl.checks.verdicts import Checked, Flip, Judged, Route, is_loss, mcnemar, sections
+from recipes.likelihood import Score
+from registry.tables import Character
+
+ALLOWED = Tolerances()
+
+
+def found(then: list[float], now: list[float], **more: object) -> Checked:
+    row = Character(id=1, name="Ant", bank_id=1, start=0, stop=8, status="ready", strategy="expand")
+    return Checked(row, then=[Score(each, 10) for each in then], now=[Score(each, 10) for each in now], **more)
+
+
+def complaints(checked: Checked, allowed: Tolerances = ALLOWED) -> dict[str, list[str]]:
+    return {name: words for name, words in Judged(checked, allowed).complaints.items() if words}
+
+
+def test_on_the_same_machine_any_loss_beyond_rounding_is_forgetting() -> None:
+    assert complaints(found([20.0, 30.0], [20.0, 30.0])) == {}
+    assert complaints(found([20.0, 30.0], [20.001, 30.0])) == {}  # 0.00005 nats a token
+    assert complaints(found([20.0, 30.0], [20.01, 30.0])) == {
+        "likelihood": ["the held-out likelihood fell by 0.0005 nats a token"]
+    }
+    assert complaints(found([20.0, 30.0], [19.0, 29.0])) == {}  # likelier is no loss
+
+
+def test_elsewhere_a_loss_must_be_more_than_tolerated_and_no_chance() -> None:
+    away = {"elsewhere": ["torch 1 then, 2 now"], "flips": [Flip("?", "a", "b")]}
+    assert complaints(found([20.0] * 8, [20.1] * 8, **away)) == {}  # 0.01, and flips are not counted there
+    assert "likelihood" in complaints(found([20.0] * 8, [20.3] * 8, **away))
+    lucky = [19.5, 19.6, 22.0, 19.5, 19.4, 22.5, 19.8, 20.2]
+    assert sum(lucky) / 8 > 20.3
+    assert complaints(found([20.0] * 8, lucky, **away)) == {}
+    assert "likelihood" in complaints(found([20.0], [21.0], **away))  # one probe has no interval
+
+
+def test_no_number_is_a_loss() -> None:
+    assert complaints(found([20.0, 30.0], [float("nan"), 30.0])) == {
+        "likelihood": ["the held-out likelihood fell by nan nats a token"]
+    }
+
+
+def test_replies_may_differ_as_far_as_tolerated() -> None:
+    changed = found([20.0] * 4, [20.0] * 4, flips=[Flip("?", "a", "b")])
+    assert complaints(changed) == {"replies": ["1 of 4 greedy replies differ"]}
+    assert complaints(changed, Tolerances(replies=0.25)) == {}
+
+
+def test_mcnemar_is_the_binomial_tail() -> None:
+    assert mcnemar(0, 0) == 1
+    assert mcnemar(5, 0) == pytest.approx(1 / 32)
+    assert mcnemar(3, 1) == pytest.approx((4 + 1) / 16)  # three or four of four
+
+
+def test_the_gate_loses_somebody_when_it_is_no_chance_and_more_than_tolerated() -> None:
+    def lost(lost: int, gained: int, questions: int, *, alone: bool = False) -> bool:
+        return is_loss(lost, gained, questions, ALLOWED, alone=alone)
+
+    assert lost(5, 0, 8)
+    assert not lost(4, 0, 8)  # p is 1/16
+    assert lost(4, 0, 8, alone=True)  # no test could tell: the tolerance decides
+    assert not lost(4, 2, 8, alone=True)  # one could, and did not
+    assert not lost(5, 0, 200)  # 2.5 % is tolerated
+    assert not lost(3, 3, 8, alone=True)
+
+
+def test_a_question_back_is_no_loss_and_anothers_answer_is() -> None:
+    def route(then: str, now: str) -> Route:
+        return Route("Ant", "?", then, now)
+
+    assert not route("Ant", "ambiguous").lost
+    assert route("Ant", "Bee").lost
+    assert route("ambiguous", "unknown").lost
+    assert route("unknown", "Ant").gained
+    routes = [route("Ant", "Bee")] * 5
+    assert complaints(found([20.0], [20.0], routes=routes)) == {
+        "gate": ["the gate no longer finds it for 5 of 5 questions"]
+    }
+
+
+def test_style_drifts_when_distinctness_falls_significantly() -> None:
+    def margins(*nats: float) -> list[Score]:
+        return [Score(each, 10) for each in nats]
+
+    fell = found([20.0] * 3, [20.0] * 3, distinct=(margins(5.0, 6.0, 5.5), margins(1.0, 2.1, 1.4)))
+    assert complaints(fell) == {"style": ["its replies lost 0.4000 nats a token of distinctness"]}
+    grew = found([20.0] * 3, [20.0] * 3, distinct=(margins(1.0, 2.1, 1.4), margins(5.0, 6.0, 5.5)))
+    assert complaints(grew) == {}
+
+
+def test_backward_transfer_leaves_the_newest_out() -> None:
+    def one(name: str, day: str, lost: float) -> Judged:
+        checked = found([20.0, 20.0], [20.0 + 10 * lost] * 2)
+        checked.row = Character(id=int(day), name=name, bank_id=1, start=0, stop=8, status="ready", strategy="expand",
+                                created_at=day)  # fmt: skip
+        return Judged(checked, ALLOWED)
+
+    told = sections([one("Cub", "3", 0.3), one("Ant", "1", 0.1), one("Bee", "2", 0.2)], {"measured": 0}, ALLOWED)
+    assert told["likelihood"]["forgetting"] == pytest.approx(0.2)
+    assert told["likelihood"]["backward_transfer"] == pytest.approx(-0.15)
+    assert told["gate"]["verdict"] == "not checked"
+
+
+def test_tolerated_weights_pass_and_are_told() -> None:
+    judged = [Judged(found([], [], faults={"files": "a file of its block changed"}), Tolerances(weights=1))]
+    told = sections(judged, {"measured": 0}, Tolerances(weights=1))
+    assert (told["weights"]["verdict"], told["weights"]["identical"]) == ("pass", 0)
+    assert told["weights"]["complaints"] == ["Ant: a file of its block changed"]
