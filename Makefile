@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test lint bench study-gate study-boundary docs clean
+.PHONY: setup demo test lint bench study-gate study-boundary study-forgetting docs clean
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -29,6 +29,9 @@ study-gate: setup
 
 study-boundary: setup
 	$(BIN)/python -m tests.studies.boundary $(DATA)
+
+study-forgetting: setup
+	$(BIN)/python -m tests.studies.forgetting $(DATA) $(EXCHANGES)
 
 docs: setup
 	$(BIN)/python -m neekoctl.commands.reference docs/commands.md

@@ -9,12 +9,20 @@ batch of the day of onboarding: only that answer counts. Likelihoods are taken i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from neekoctl.checks.verdicts import Checked, Flip
-from neekoctl.measuring import REPLIES_AT_ONCE, answered, environment, heldout_messages, scored
+from neekoctl.measuring import (
+    REPLIES_AT_ONCE,
+    answered,
+    environment,
+    heldout_messages,
+    scored,
+    scored_by_length,
+)
 from neekoctl.stage import Stage
 from registry.neighbours import nearest
 from registry.seals import broken
@@ -28,6 +36,7 @@ if TYPE_CHECKING:
 RIVALS = 2  # the nearest residents, whom a character is told from
 
 Report = Callable[[Character], None]
+Here = dict[str | None, Character]  # residents by block
 
 
 def look_at(registry: Registry, row: Character) -> Checked:
@@ -39,17 +48,22 @@ def measure_residents(stage: Stage, found: Sequence[Checked], first: dict[int, d
                       report: Report) -> None:  # fmt: skip
     """Fill in what the model says; `first` are the earliest readings against rivals, by character."""
     for group in _groups(stage.registry, found):
-        asked = {each.row.id or 0: _messages(each.row, probes) for each, probes in group}
-        for each, probes in group:
-            report(each.row)
-            _score(stage, each, probes, asked[each.row.id or 0])
-            _tell_apart(stage, each, probes, asked[each.row.id or 0], first.get(each.row.id or 0, {}))
-        _answer(stage, group, asked)
+        for each in group:
+            report(each.found.row)
+            _score(stage, each)
+        _answer(stage, group)
+        _tell_apart(stage, group, first)
         for at in stage.bank.mounted:
             stage.bank.evict(at)
 
 
-Asked = tuple[Checked, list[Probe]]
+@dataclass(frozen=True)
+class Asked:
+    """A character and what it is asked."""
+
+    found: Checked
+    probes: list[Probe]
+    messages: list[Messages]
 
 
 def _groups(registry: Registry, found: Sequence[Checked]) -> Iterator[list[Asked]]:
@@ -57,23 +71,22 @@ def _groups(registry: Registry, found: Sequence[Checked]) -> Iterator[list[Asked
     group: list[Asked] = []
     for each in found:
         probes = registry.probes(each.row)
-        if group and sum(len(kept) for _, kept in group) + len(probes) > REPLIES_AT_ONCE:
+        messages = [heldout_messages(each.row.system_message, probe.prompt, probe.reference) for probe in probes]
+        if group and sum(len(other.probes) for other in group) + len(probes) > REPLIES_AT_ONCE:
             yield group
             group = []
-        group.append((each, probes))
+        group.append(Asked(each, probes, messages))
     if group:
         yield group
 
 
-def _messages(row: Character, probes: Sequence[Probe]) -> list[Messages]:
-    return [heldout_messages(row.system_message, probe.prompt, probe.reference) for probe in probes]
-
-
-def _score(stage: Stage, found: Checked, probes: Sequence[Probe], asked: list[Messages]) -> None:
+def _score(stage: Stage, asked: Asked) -> None:
+    """In the batches of the day of onboarding, so that the same bytes give the same bits."""
     from recipes.likelihood import Score
 
-    found.now = scored(stage, stage.mounted(found.row, anew=True), asked)
-    found.then = [Score(probe.nll * probe.tokens, probe.tokens) for probe in probes]
+    found, mix = asked.found, stage.mounted(asked.found.row, anew=True)
+    found.now = scored(stage, [mix] * len(asked.messages), asked.messages)
+    found.then = [Score(probe.nll * probe.tokens, probe.tokens) for probe in asked.probes]
     found.elsewhere = _differences(found.row.environment, environment(stage))
 
 
@@ -82,17 +95,14 @@ def _differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return [f"{key} {then.get(key)} then, {value} now" for key, value in now.items() if then.get(key) != value]
 
 
-def _answer(stage: Stage, group: Sequence[Asked], asked: dict[int, list[Messages]]) -> None:
+def _answer(stage: Stage, group: Sequence[Asked]) -> None:
     """Greedy replies: all in mixed batches, and once more alone where one differs."""
-    rows = [(each, probe, messages) for each, probes in group
-            for probe, messages in zip(probes, asked[each.row.id or 0], strict=True)]  # fmt: skip
-    mixes = [stage.mounted(each.row) for each, _, _ in rows]
-    answers = answered(stage, mixes, [messages for _, _, messages in rows])
-    doubted = {each.row.id for (each, probe, _), (reply, _) in zip(rows, answers, strict=True) if reply != probe.reply}
-    for each, probes in group:
-        if each.row.id in doubted:
-            alone = [stage.mounted(each.row)] * len(probes)
-            each.flips = _flips(probes, answered(stage, alone, asked[each.row.id or 0]))
+    mixes = [stage.mounted(each.found.row) for each in group for _ in each.probes]
+    answers = iter(answered(stage, mixes, [messages for each in group for messages in each.messages]))
+    for each, mixed in [(each, [next(answers) for _ in each.probes]) for each in group]:
+        if _flips(each.probes, mixed):
+            alone = [stage.mounted(each.found.row)] * len(each.probes)
+            each.found.flips = _flips(each.probes, answered(stage, alone, each.messages))
 
 
 def _flips(probes: Sequence[Probe], answers: Sequence[tuple[list[int], str]]) -> list[Flip]:
@@ -100,19 +110,34 @@ def _flips(probes: Sequence[Probe], answers: Sequence[tuple[list[int], str]]) ->
             for probe, (reply, text) in zip(probes, answers, strict=True) if reply != probe.reply]  # fmt: skip
 
 
-def _tell_apart(stage: Stage, found: Checked, probes: Sequence[Probe], asked: list[Messages],
-                first: dict[str, list[float]]) -> None:  # fmt: skip
+def _tell_apart(stage: Stage, group: Sequence[Asked], first: dict[int, dict[str, list[float]]]) -> None:
     """How much less likely the replies are under the nearest residents' blocks, then and now (the distinctness of
     docs/studies/boundary.md). The rivals of the first reading stay the rivals while they live here."""
     here = {row.block: row for row in stage.registry.characters(status=("ready",), bank=stage.row)}
-    kept = {block: nats for block, nats in first.items() if block in here and len(nats) == len(asked)}
-    rivals = [here[block] for block in kept] or _nearest(stage, found.row, list(here.values()))
-    for rival in rivals if asked else []:
-        if stage.registry.blocks.is_whole(rival.block or ""):
-            found.rivals[rival.block or ""] = [each.total for each in scored(stage, stage.mounted(rival), asked)]
-    common = [block for block in found.rivals if block in kept]
-    if common:
-        found.distinct = (_margins(kept, common, found.then), _margins(found.rivals, common, found.now))
+    pairs = [(each, rival) for each in group for rival in _rivals(stage, each, here, first) if each.messages]
+    mixes = [stage.mounted(rival) for each, rival in pairs for _ in each.messages]
+    messages = [one for each, _ in pairs for one in each.messages]
+    scores = iter(scored_by_length(stage, mixes, messages))
+    for each, rival in pairs:
+        each.found.rivals[rival.block or ""] = [next(scores).total for _ in each.messages]
+    for each in group:
+        kept = _kept(each, here, first)
+        if common := [block for block in each.found.rivals if block in kept]:
+            margins = ((kept, each.found.then), (each.found.rivals, each.found.now))
+            then, now = (_margins(nats, common, own) for nats, own in margins)
+            each.found.distinct = then, now
+
+
+def _kept(asked: Asked, here: Here, first: dict[int, dict[str, list[float]]]) -> dict[str, list[float]]:
+    """Of the first reading, the rivals that live here still."""
+    kept = first.get(asked.found.row.id or 0, {})
+    return {block: nats for block, nats in kept.items() if block in here and len(nats) == len(asked.probes)}
+
+
+def _rivals(stage: Stage, asked: Asked, here: Here, first: dict[int, dict[str, list[float]]]) -> list[Character]:
+    rivals = [here[block] for block in _kept(asked, here, first)]
+    rivals = rivals or _nearest(stage, asked.found.row, list(here.values()))
+    return [rival for rival in rivals if stage.registry.blocks.is_whole(rival.block or "")]
 
 
 def _nearest(stage: Stage, row: Character, residents: Sequence[Character]) -> list[Character]:

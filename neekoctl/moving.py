@@ -1,0 +1,53 @@
+"""A registry that moves: what `bundle load` does beside the loading, and its document. Knows no screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from neekoctl.routing import texts_of
+from recipes.sources import folder_of
+from registry.arriving import Arrival, load
+from registry.errors import NeekoError
+from registry.store import Registry
+
+
+def move_in(registry: Registry, path: Path, say: Callable[[str], None], *, rehearse: bool) -> dict[str, Any]:
+    """Load a bundle, and fit the gate to everybody where newcomers were merged. Returns what `load --json` prints."""
+    arrival = load(registry, path, rehearse=rehearse)
+    merged = bool(arrival.moved_in) and not arrival.restored
+    if merged and not rehearse and (version := _refitted(registry, say)) is not None:
+        arrival.gate = version
+    return _document(arrival, path, rehearse)
+
+
+def _refitted(registry: Registry, say: Callable[[str], None]) -> int | None:
+    """The version in use after a refit; None, and told, when there is none. Everybody has moved in by now."""
+    from neekoctl.gating import refit
+
+    texts = texts_of(registry, None, say)
+    if not (folder_of(registry.layout, texts.name) / "config.json").is_file():
+        say(f"the gate is not fitted to the newcomers: `neekoctl gate rebuild` does it, and needs {texts.name}")
+        return None
+    try:
+        found = refit(registry, texts)
+    except NeekoError as error:
+        say(f"the gate stays as it was ({error}): run `neekoctl gate rebuild`")
+        return None
+    if found["kept"]:
+        say("a gate fitted to everybody would lose some residents: `neekoctl gate rebuild` takes it all the same")
+    return int(found["version"])
+
+
+def _document(arrival: Arrival, path: Path, rehearsed: bool) -> dict[str, Any]:
+    moved = [{"name": each.name, "from": list(each.was), "to": list(each.now)} for each in arrival.moved_in]
+    return {
+        "file": str(path),
+        "dry_run": rehearsed,
+        "how": "restored" if arrival.restored else "merged",
+        "moved_in": moved,
+        "skipped": arrival.skipped,
+        "blocks": arrival.blocks,
+        "gate": arrival.gate,
+    }
