@@ -83,11 +83,19 @@ def nobody(newcomer: str) -> NeekoError:
 
 
 def relatives(registry: Registry, bank: Bank, encoder: str, role: np.ndarray, choice: Choice, temperature: float,
-              ) -> list[Kin]:  # fmt: skip
-    """Those chosen by hand, else the nearest, weighted by the softmax of their similarities."""
+              but: Character | None = None) -> list[Kin]:  # fmt: skip
+    """Those chosen by hand, else the nearest (whoever is replaced is not), weighted by the softmax of similarities.
+
+    Raises:
+        NeekoError: nobody else lives here.
+    """
     if choice.by_hand:
         return by_hand(registry, bank, choice.by_hand)
-    near = nearest(registry, bank, encoder, role, choice.count or NEIGHBOURS)
+    count = choice.count or NEIGHBOURS
+    near = nearest(registry, bank, encoder, role, count + bool(but))
+    near = [each for each in near if but is None or each.name != but.name][:count]
+    if not near:
+        raise nobody(but.name if but else "anybody")
     weights = softmax([each.similarity for each in near], temperature)
     return [Kin(registry.ready(each.name), weight, each.similarity) for each, weight in zip(near, weights, strict=True)]
 

@@ -61,7 +61,8 @@ def onboard(registry: Registry, request: Request, screen: Screen) -> dict[str, A
     if plan.bank.id is None:  # a base that cannot be loaded must not leave an empty bank behind
         stage = set_stage(registry, plan.bank, say=screen.say)
         plan = replace(plan, bank=registry.bank(plan.bank.base, plan.bank.fingerprint))
-    reservation = registry.reserve(plan.bank, plan.profile.name, plan.profile.aliases, plan.rank, request.strategy)
+    reservation = registry.reserve(plan.bank, plan.profile.name, plan.profile.aliases, plan.rank, request.strategy,
+                                   plan.replaced)  # fmt: skip
     with _given_back_on_failure(registry, reservation):
         stage = stage or set_stage(registry, plan.bank, say=screen.say)
         return _make_and_commit(stage, plan, spoken, reservation, screen, started)
@@ -132,9 +133,10 @@ def _make_and_commit(
 
 
 def _residents(registry: Registry, plan: Plan) -> list[Character]:
-    """Everybody of the bank, the newcomer's parents first."""
-    parents = {each.character.id for each in plan.kin}
-    return sorted(registry.characters(status=("ready",), bank=plan.bank), key=lambda row: row.id not in parents)
+    """Everybody of the bank who stays, the newcomer's parents first."""
+    parents, replaced = {each.character.id for each in plan.kin}, plan.replaced and plan.replaced.id
+    rows = registry.characters(status=("ready",), bank=plan.bank)
+    return sorted((row for row in rows if row.id != replaced), key=lambda row: row.id not in parents)
 
 
 def _make(stage: Stage, plan: Plan, neighbours: list[Neighbour], renew: Callable[[], None], checkpoint: Path,
@@ -286,6 +288,7 @@ def _document(row: Character, plan: Plan, made: Made, finding: Finding, seconds:
         "rank": row.stop - row.start,
         "block": row.block,
         "base": plan.bank.base,
+        "replaced": plan.replaced.block if plan.replaced else None,
         "heldout_nll_before": made.nll_before,
         "heldout_nll_after": made.nll_after,
         "seconds": round(seconds, 3),

@@ -23,7 +23,7 @@ from registry.heldout import Split, split
 from registry.names import fold
 from registry.profile import Profile, load_profile
 from registry.store import Registry
-from registry.tables import Bank, Prototype
+from registry.tables import Bank, Character, Prototype
 
 STRATEGIES = ("expand", "fuse", "auto")
 FROM_SCRATCH, FROM_FUSED = "none", "fuse"  # of --warm-start; anything else is a name
@@ -43,6 +43,7 @@ class Request:
     seed: int = 0
     resume: bool = False
     accept_gate: bool = False
+    replace: bool = False  # whoever has the name moves out as this one moves in
     choice: Choice = field(default_factory=Choice)
     merging: Merging = field(default_factory=Merging)
     tune: bool = False
@@ -67,6 +68,7 @@ class Plan:
     choice: Choice | None  # of neighbours; None when none are wanted
     kin: tuple[Kin, ...] = ()
     width: int | None = None
+    replaced: Character | None = None
 
     @property
     def system_message(self) -> str:
@@ -104,7 +106,8 @@ def plan(registry: Registry, request: Request, say: Callable[[str], None]) -> Pl
     if request.strategy == "fuse" and not registry.banks():  # before a base is fetched for nothing
         raise kinship.nobody(profile.name)
     bank = choose_bank(registry, request.base, say=say)
-    registry.refuse_taken([profile.name, *profile.aliases])
+    replaced = registry.ready(profile.name) if request.replace else None
+    registry.refuse_taken([profile.name, *profile.aliases], replaced)
     choice = _choice(registry, request, profile, bank)
     if choice is not None:
         kinship.refuse(registry, bank, profile, request.profile.name, choice)
@@ -113,7 +116,7 @@ def plan(registry: Registry, request: Request, say: Callable[[str], None]) -> Pl
         raise UsageError(
             f"{profile.name} has no dialogues left to tune on once probes are kept aside: leave --tune out."
         )
-    return Plan(request, profile, recipe, parts, bank, choice)
+    return Plan(request, profile, recipe, parts, bank, choice, replaced=replaced)
 
 
 def _refuse_idle_options(request: Request) -> None:
@@ -164,7 +167,8 @@ def with_kin(registry: Registry, plan: Plan, encoder: str, persona: Prototype) -
     import numpy as np
 
     request, role = plan.request, np.frombuffer(persona.vector, dtype="<f4")
-    kin = kinship.relatives(registry, plan.bank, encoder, role, plan.choice, request.merging.temperature)
+    kin = kinship.relatives(registry, plan.bank, encoder, role, plan.choice, request.merging.temperature,
+                             but=plan.replaced)  # fmt: skip
     widths = [each.character.stop - each.character.start for each in kin]
     width = plan.recipe.rank if request.names_a_rank else request.merging.rank(widths)
     request.merging.refuse(widths, [each.weight for each in kin], width)

@@ -119,6 +119,8 @@ def onboarded(document: dict[str, Any]) -> None:
     console, certificate = out(), document["certificate"]
     console.print(f"[bold green]{escape(document['character'])}[/] moved in: ranks "
                   f"[{document['rank_start']}, {document['rank_stop']}), block {document['block'][:12]}.")  # fmt: skip
+    if document["replaced"]:
+        console.print(f"It replaces block {document['replaced'][:12]}, which `neekoctl rollback` can bring back.")
     console.print(escape(document["reason"]))
     others = certificate["others"]
     if others:

@@ -36,6 +36,7 @@ class Reservation:
     name: str
     ranks: RankRange
     reclaimed: tuple[str, ...] = ()  # characters whose dead reservations were cleared on the way
+    replaces: int | None = None  # whoever moves out when this one moves in
 
 
 @dataclass(frozen=True)
@@ -133,10 +134,12 @@ class Registry:
 
     # the transaction of an onboarding
 
-    def reserve(self, bank: Bank, name: str, aliases: list[str], rank: int, strategy: str) -> Reservation:
+    def reserve(self, bank: Bank, name: str, aliases: list[str], rank: int, strategy: str,
+                replacing: Character | None = None) -> Reservation:  # fmt: skip
         """Take the names and the lowest free range, under a lease of this process.
 
-        Reservations whose process is gone are cleared first, so a crash never costs a range or a name.
+        Reservations whose process is gone are cleared first, so a crash never costs a range or a name. Whoever is
+        replaced keeps range and names until `commit`.
 
         Raises:
             NameTaken: a live character answers to one of the names.
@@ -146,7 +149,8 @@ class Registry:
         lease = Lease.mine()
         with self.writing() as session:
             reclaimed = clear_dead(session)
-            refuse_taken(session, [name, *aliases])
+            replaced = replacing.id if replacing else None
+            refuse_taken(session, [name, *aliases], but=(replaced,))
             capacity = session.exec(select(Bank.capacity).where(Bank.id == bank.id)).one()
             ranks = allocate(rank, taken(session, bank), capacity)
             row = Character(bank_id=bank.id or 0, name=name, start=ranks.start, stop=ranks.stop, status="reserved",
@@ -156,7 +160,7 @@ class Registry:
             session.flush()
             assert row.id is not None
             settle(session, row.id, name, aliases)
-            return Reservation(row.id, name, ranks, tuple(reclaimed))
+            return Reservation(row.id, name, ranks, tuple(reclaimed), replaced)
 
     def renew(self, reservation: Reservation) -> None:
         """Push the lease's expiry out; called while the work goes on. Raises LeaseLost."""
@@ -171,6 +175,8 @@ class Registry:
         """
         with self.writing() as session:
             row = _reserved(session, reservation)
+            if reservation.replaces:
+                _make_way(session, reservation.replaces, row, made.description.get("aliases", []))
             for column in ("block", "description", "recipe", "metrics", "environment", "data_digests",
                            "system_message", "seed", "reason", "role_embedding", "encoder"):  # fmt: skip
                 setattr(row, column, getattr(made, column))
@@ -211,10 +217,10 @@ class Registry:
             _reserved(session, reservation).stop = ranks.stop
         return replace(reservation, ranks=ranks)
 
-    def refuse_taken(self, names: list[str]) -> None:
+    def refuse_taken(self, names: list[str], replacing: Character | None = None) -> None:
         """Raises NameTaken when a live character answers to one of the names; whose process is gone is not asked."""
         with self.reading() as session:
-            held = {row.id for row in _dead(session)}
+            held = {row.id for row in _dead(session)} | {replacing.id if replacing else None}
             refuse_taken(session, names, but=held)
 
     def release(self, reservation: Reservation) -> None:
@@ -337,9 +343,20 @@ def note(session: Session, kind: str, *, character_id: int | None = None, back_t
 
 
 def settle(session: Session, character_id: int, name: str, aliases: list[str]) -> None:
-    """Enter a character's name and aliases."""
+    """Enter a character's name and aliases, but those that whom it replaces answers to still."""
     for text_, is_name in [(name, True), *((alias, False) for alias in aliases)]:
-        session.add(Handle(key=fold(text_), character_id=character_id, text=text_, is_name=is_name))
+        if session.get(Handle, fold(text_)) is None:
+            session.add(Handle(key=fold(text_), character_id=character_id, text=text_, is_name=is_name))
+
+
+def _make_way(session: Session, replaced: int, newcomer: Character, aliases: list[str]) -> None:
+    """Whoever is replaced moves out, and the newcomer answers to the names. Raises LeaseLost when it has left."""
+    if session.exec(select(Character.status).where(Character.id == replaced)).first() != "ready":
+        raise LeaseLost(f"{newcomer.name} was removed or replaced meanwhile: look with `neekoctl log`, then add again.")
+    vacate(session, replaced)
+    session.flush()
+    settle(session, newcomer.id or 0, newcomer.name, aliases)
+    note(session, "moved out", character_id=replaced)
 
 
 def taken(session: Session, bank: Bank) -> Iterator[tuple[int, int]]:
@@ -363,7 +380,7 @@ def refuse_taken(session: Session, names: list[str], but: Collection[int | None]
                 )
             raise NameTaken(
                 f"The name {name!r} is taken: {owner.name} already answers to it; choose another name or alias, "
-                f"or `neekoctl remove {owner.name!r}` first."
+                f"or add it with --replace to move {owner.name} out."
             )
 
 

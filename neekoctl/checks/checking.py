@@ -82,7 +82,7 @@ def _gate(registry: Registry, found: Sequence[Checked], allowed: Tolerances, say
     lost, gained = flips(routes)
     version = active_gate(registry)
     complaints = _unfitted(registry, version)
-    if is_loss(lost, gained, len(routes), allowed, alone=True):
+    if is_loss(routes, allowed):
         complaints.append(f"{lost} of {len(routes)} questions no longer reach their owners, {gained} newly do")
     return {
         "measured": len(routes),

@@ -121,9 +121,9 @@ class Judged:
             yield f"{flips} of {asked} greedy replies differ"
 
     def _gate(self) -> Iterable[str]:
-        lost, gained = flips(self.found.routes)
-        if is_loss(lost, gained, len(self.found.routes), self.allowed, alone=False):
-            yield f"the gate no longer finds it for {lost} of {len(self.found.routes)} questions"
+        routes = self.found.routes
+        if is_loss(routes, self.allowed):
+            yield f"the gate no longer finds it for {flips(routes)[0]} of {len(routes)} questions"
 
     def _style(self) -> Iterable[str]:
         if self.drift and self.drift.mean > self.allowed.style and self.drift.low > 0:
@@ -151,12 +151,11 @@ def mcnemar(lost: int, gained: int) -> float:
     return float(binomtest(lost, lost + gained, alternative="greater").pvalue) if lost + gained else 1.0
 
 
-def is_loss(lost: int, gained: int, questions: int, allowed: Tolerances, *, alone: bool) -> bool:
-    """Whether the gate finds too few: more than tolerated, and no chance. Flips so few that no test could tell are
-    left to the tolerance where they stand `alone`, for a whole registry."""
-    net = lost - gained
-    too_few_to_tell = alone and 0.5 ** (lost + gained) >= allowed.significance
-    return net > allowed.gate * questions and (too_few_to_tell or mcnemar(lost, gained) < allowed.significance)
+def is_loss(routes: Sequence[Route], allowed: Tolerances) -> bool:
+    """Whether the gate finds too few: more are lost than tolerated, and it is no chance. Fewer than five flips can
+    never tell, at the usual significance."""
+    lost, gained = flips(routes)
+    return lost - gained > allowed.gate * len(routes) and mcnemar(lost, gained) < allowed.significance
 
 
 def entry(judged: Judged, sections: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -25,6 +25,9 @@ def add_character(
     accept_gate: Annotated[
         bool, typer.Option("--accept-gate", help="Take a gate under which residents are found less often.")
     ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Whoever has the name moves out when this one moves in.")
+    ] = False,
     neighbours: Annotated[
         int | None,
         typer.Option(min=1, max=64, help="How many residents to fuse, the nearest first.  [default: up to 3]"),
@@ -57,7 +60,7 @@ def add_character(
 
     merging = load_merging(method=merge, energy=energy, density=density, temperature=temperature)
     request = Request(profile, strategy, base, encoder, preset, tuple(change or ()), rank, seed, resume, accept_gate,
-                      Choice(neighbours, tuple(parents or ())), merging, tune, warm_start,
+                      replace, Choice(neighbours, tuple(parents or ())), merging, tune, warm_start,
                       None if budget is None else seconds(budget))  # fmt: skip
     with render.TrainingScreen().open() as screen:
         document = (rehearse if dry_run else onboard)(Registry(Layout.default()), request, screen)

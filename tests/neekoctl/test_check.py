@@ -264,10 +264,8 @@ def test_a_gate_fitted_on_the_newcomer_alone_is_named(neekoctl, registry: Regist
     put_gate(registry, texts.provenance, {"prototypes": asdict(found)}, {"fitted_on": sorted(alone.everybody)})
     document = checked(neekoctl)
     assert verdicts(document)["gate"] == "regressed"
-    assert document["sections"]["gate"]["complaints"] == [
-        "version 4 was fitted without Ant, Bee",
-        "4 of 6 questions no longer reach their owners, 0 newly do",
-    ]
+    assert document["sections"]["gate"]["complaints"] == ["version 4 was fitted without Ant, Bee"]
+    assert len(document["sections"]["gate"]["flips"]) == 4  # of six: too few for the exact test, and named
 
 
 def test_a_gate_that_no_longer_finds_people_is_caught_by_their_questions(neekoctl, registry: Registry) -> None:

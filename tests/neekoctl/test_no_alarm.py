@@ -15,8 +15,8 @@ WAYS: list[tuple[object, ...]] = [
     ("--strategy", "expand", "--warm-start", "fuse", *QUICK),
     ("--strategy", "auto", *QUICK),
 ]
-NAMES = ("Ash", "Birch", "Cedar", "Dogwood", "Elm", "Fir", "Gorse", "Hazel", "Ivy", "Juniper", "Kauri", "Larch", "Maple",
-         "Nutmeg", "Oak", "Pine", "Quince", "Rowan", "Sloe", "Teak")  # fmt: skip
+NAMES = ("Ash", "Birch", "Cedar", "Dogwood", "Elm", "Fir", "Gorse", "Hazel", "Ivy", "Juniper",
+         "Kauri", "Larch", "Maple", "Nutmeg", "Oak", "Pine", "Quince", "Rowan", "Sloe", "Teak")  # fmt: skip
 
 
 def test_twenty_onboardings_by_every_strategy_raise_no_alarm(neekoctl, tmp_path: Path) -> None:

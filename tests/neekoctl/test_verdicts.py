@@ -57,15 +57,16 @@ def test_mcnemar_is_the_binomial_tail() -> None:
 
 
 def test_the_gate_loses_somebody_when_it_is_no_chance_and_more_than_tolerated() -> None:
-    def lost(lost: int, gained: int, questions: int, *, alone: bool = False) -> bool:
-        return is_loss(lost, gained, questions, ALLOWED, alone=alone)
+    def lost(lost: int, gained: int, questions: int) -> bool:
+        kept = [Route("Ant", "?", "Ant", "Ant")] * (questions - lost - gained)
+        fell, rose = Route("Ant", "?", "Ant", "Bee"), Route("Ant", "?", "Bee", "Ant")
+        return is_loss([*kept, *[fell] * lost, *[rose] * gained], ALLOWED)
 
     assert lost(5, 0, 8)
     assert not lost(4, 0, 8)  # p is 1/16
-    assert lost(4, 0, 8, alone=True)  # no test could tell: the tolerance decides
-    assert not lost(4, 2, 8, alone=True)  # one could, and did not
     assert not lost(5, 0, 200)  # 2.5 % is tolerated
-    assert not lost(3, 3, 8, alone=True)
+    assert not lost(6, 3, 20)
+    assert lost(12, 2, 20)
 
 
 def test_a_question_back_is_no_loss_and_anothers_answer_is() -> None:

@@ -1,0 +1,88 @@
+"""A character is onboarded anew: the old one serves until the new one is whole, and can come back."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry.errors import LeaseLost
+from registry.store import Onboarded, Registry
+from tests.neekoctl.conftest import QUICK
+from tests.picos import write_profile
+
+pytestmark = pytest.mark.usefixtures("pico_environment")
+
+
+@pytest.fixture
+def registry(inhabited: Registry) -> Registry:
+    return inhabited
+
+
+def lives(neekoctl: Any) -> list[tuple[str, str]]:
+    return [(row["name"], row["block"]) for row in neekoctl("list", "--json").document]
+
+
+def test_a_replacement_takes_name_and_aliases_and_leaves_the_others(neekoctl, registry: Registry,
+                                                                    tmp_path: Path) -> None:  # fmt: skip
+    before = dict(lives(neekoctl))
+    profile = write_profile(tmp_path, "Bee", ("Apis",))
+    document = neekoctl("add-character", profile, "--replace", *QUICK, "--seed", 5, "--json").document
+    assert document["replaced"] == before["Bee"] != document["block"]
+    assert document["certificate"] == {"others": 2, "identical": 2}
+    assert dict(lives(neekoctl)) == {**before, "Bee": document["block"]}
+    assert registry.find("apis").block == document["block"]
+    assert [(row["kind"], row["character"]) for row in neekoctl("log", "--json").document[:2]] == [
+        ("moved in", "Bee"), ("moved out", "Bee")]  # fmt: skip
+    assert neekoctl("check").code == 0
+    assert neekoctl("rollback", 3, "--yes").code == 0
+    assert dict(lives(neekoctl)) == before
+
+
+def test_a_failed_replacement_changes_nothing(neekoctl, registry: Registry, tmp_path: Path,
+                                              monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    from neekoctl import onboarding
+
+    def fails(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = lives(neekoctl)
+    monkeypatch.setattr(onboarding, "_make", fails)
+    assert neekoctl("add-character", write_profile(tmp_path, "Bee"), "--replace", *QUICK).code == 1
+    assert lives(neekoctl) == before
+    assert neekoctl("chat", "--as", "bee", "--once", "Hello", "--max-new-tokens", 2).code == 0
+
+
+def test_only_who_is_there_can_be_replaced_and_only_by_its_own_names(neekoctl, registry: Registry,
+                                                                     tmp_path: Path) -> None:  # fmt: skip
+    nobody = neekoctl("add-character", write_profile(tmp_path, "Dog"), "--replace", *QUICK)
+    assert (nobody.code, "Dog" in nobody.err) == (1, True)
+    taken = neekoctl("add-character", write_profile(tmp_path, "Bee", ("Cub",)), "--replace", *QUICK)
+    assert (taken.code, "Cub already answers" in taken.err) == (1, True)
+
+
+def test_a_replacement_is_not_made_from_whom_it_replaces(neekoctl, registry: Registry, tmp_path: Path) -> None:
+    done = neekoctl("add-character", write_profile(tmp_path, "Bee"), "--replace", "--strategy", "fuse", "--json")
+    assert sorted(parent["character"] for parent in done.document["parents"]) == ["Ant", "Cub"]
+    children = neekoctl("add-character", write_profile(tmp_path, "Eft"), "--strategy", "fuse", "--from", "Bee").code
+    assert children == 0
+    assert neekoctl("add-character", write_profile(tmp_path, "Bee"), "--replace", *QUICK).code == 0
+    assert [row["character"] for row in neekoctl("stale", "--json").document] == ["Eft"]
+
+
+def test_who_lives_alone_has_nobody_to_be_remade_from(neekoctl, tmp_path: Path) -> None:
+    profile = write_profile(tmp_path, "Bee")
+    neekoctl("add-character", profile, *QUICK)
+    alone = neekoctl("add-character", profile, "--replace", "--strategy", "fuse")
+    assert (alone.code, "nobody to fuse Bee from" in alone.err) == (1, True)
+
+
+def test_of_two_replacements_at_once_the_later_is_refused(registry: Registry) -> None:
+    bee = registry.find("Bee")
+    bank = registry.banks()[0]
+    made = Onboarded(bee.block or "", {"name": "Bee", "aliases": []}, {}, {}, {}, {}, "", 0, "", None, None)
+    first, second = (registry.reserve(bank, "Bee", [], 8, "expand", bee) for _ in range(2))
+    registry.commit(first, made)
+    with pytest.raises(LeaseLost, match="replaced meanwhile"):
+        registry.commit(second, made)
+    registry.release(second)
+    assert registry.find("Bee").id == first.character_id
