@@ -159,7 +159,7 @@ class Registry:
             session.add(row)
             session.flush()
             assert row.id is not None
-            settle(session, row.id, name, aliases)
+            settle(session, row.id, name, aliases, replaced)
             return Reservation(row.id, name, ranks, tuple(reclaimed), replaced)
 
     def renew(self, reservation: Reservation) -> None:
@@ -342,10 +342,11 @@ def note(session: Session, kind: str, *, character_id: int | None = None, back_t
     return row
 
 
-def settle(session: Session, character_id: int, name: str, aliases: list[str]) -> None:
-    """Enter a character's name and aliases, but those that whom it replaces answers to still."""
+def settle(session: Session, character_id: int, name: str, aliases: list[str], replaced: int | None = None) -> None:
+    """Enter a character's name and aliases, but those that `replaced` answers to still."""
     for text_, is_name in [(name, True), *((alias, False) for alias in aliases)]:
-        if session.get(Handle, fold(text_)) is None:
+        held = session.get(Handle, fold(text_)) if replaced else None
+        if held is None or held.character_id not in (replaced, character_id):
             session.add(Handle(key=fold(text_), character_id=character_id, text=text_, is_name=is_name))
 
 
@@ -355,7 +356,7 @@ def _make_way(session: Session, replaced: int, newcomer: Character, aliases: lis
         raise LeaseLost(f"{newcomer.name} was removed or replaced meanwhile: look with `neekoctl log`, then add again.")
     vacate(session, replaced)
     session.flush()
-    settle(session, newcomer.id or 0, newcomer.name, aliases)
+    settle(session, newcomer.id or 0, newcomer.name, aliases, replaced)
     note(session, "moved out", character_id=replaced)
 
 

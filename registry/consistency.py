@@ -1,0 +1,101 @@
+"""What must hold between rows that are to become a registry, or part of one: every number points somewhere, names
+belong to those who live there, the history leads to them, vectors can be compared. Knows rows; nothing of files.
+
+SQLite refuses much of this by itself when the rows are written; here it is told in words, before anything is.
+"""
+
+from collections import Counter
+
+import numpy as np
+
+from registry.names import fold
+from registry.profile import is_a_name
+from registry.ranks import LARGEST_RANK
+from registry.revisions import residents_at
+from registry.shapes import KEYS, TABLES, Rows
+from registry.tables import Character
+
+POINTERS = [("character", "bank_id", "bank"), ("reading", "revision", "revision"), ("revision", "gate_before", "gate"),
+            ("revision", "character_id", "character"), ("probe", "routed_by", "gate"),
+            *((table, "character_id", "character") for table in
+              ("handle", "probe", "prototype", "parent", "certificate", "reading"))]  # fmt: skip
+OFF_UNIT = 1e-3  # by which the length of a unit vector may differ from 1
+
+
+def refuse_inconsistent(rows: Rows, *, whole: bool) -> None:
+    """Raises ValueError, with what is wrong in words; `whole`: a registry with its history, not some of its people."""
+    _refuse_strays(rows)
+    _refuse_ranges(rows)
+    _refuse_wrong_names(rows)
+    _refuse_vectors(rows)
+    if whole:
+        _refuse_wrong_history(rows)
+    elif rows.revision or rows.reading or len(rows.residents) < len(rows.character) or not rows.character:
+        raise ValueError("some people alone have no history, and live there")
+
+
+def _refuse_strays(rows: Rows) -> None:
+    """Numbers are unique, and point to what is there."""
+    known: dict[str, set[object]] = {}
+    for name in TABLES:
+        numbers = [getattr(row, KEYS[name]) for row in getattr(rows, name)]
+        known[name] = set(numbers)
+        if len(known[name]) < len(numbers):
+            raise ValueError(f"two rows of {name} have one number")
+    for table, column, target in POINTERS:
+        for row in getattr(rows, table):
+            if (to := getattr(row, column)) is not None and to not in known[target]:
+                raise ValueError(f"a {table} points to {target} {to}, which is not there")
+
+
+def _refuse_ranges(rows: Rows) -> None:
+    for row in rows.character:
+        if not 1 <= row.stop - row.start <= LARGEST_RANK:
+            raise ValueError(f"nobody can have the ranks [{row.start}, {row.stop}) of {row.name}")
+        if row.status == "ready" and row.block is None:
+            raise ValueError(f"{row.name} has no block")
+
+
+def _refuse_wrong_names(rows: Rows) -> None:
+    """Everybody who lives there answers to the own name, and nobody else to anything."""
+    residents = {row.id: row.name for row in rows.residents}
+    for row in rows.handle:
+        named = row.text == residents.get(row.character_id) or not row.is_name
+        if row.character_id not in residents or row.key != fold(row.text) or not is_a_name(row.text) or not named:
+            raise ValueError(f"the name {row.text!r} is nobody's there")
+    if Counter(row.character_id for row in rows.handle if row.is_name) != Counter(residents.keys()):
+        raise ValueError("somebody there has no name, or two")
+
+
+def _refuse_wrong_history(rows: Rows) -> None:
+    """Replaying every step leads to those who live there."""
+    steps, numbers = sorted(rows.revision, key=lambda row: row.number or 0), {0}
+    for row in steps:
+        moved = row.kind in ("moved in", "moved out") and row.character_id is not None and row.back_to is None
+        back = row.kind == "rolled back" and row.character_id is None and row.back_to in numbers
+        if not (moved or back):
+            raise ValueError(f"revision {row.number} is none")
+        numbers.add(row.number or 0)
+    if residents_at(steps, max(numbers)) != {row.id for row in rows.residents}:
+        raise ValueError("its history does not lead to those who live there")
+
+
+def _refuse_vectors(rows: Rows) -> None:
+    """One encoder's vectors have one length in numbers, and 1 in space."""
+    owners: dict[int, Character] = {row.id or 0: row for row in rows.character}
+    found = [(row.encoder, row.role_embedding) for row in rows.character]
+    found += [(owners[each.character_id].encoder, each.vector) for each in rows.prototype]
+    found += [(owners[each.character_id].encoder, each.vector) for each in rows.probe]
+    for encoder in {encoder for encoder, _ in found}:
+        vectors = [vector for by, vector in found if by == encoder and vector is not None]
+        if vectors and (encoder is None or not _are_of_unit_length(vectors)):
+            raise ValueError(f"some vectors are not what {encoder or 'no encoder'} makes")
+
+
+def _are_of_unit_length(vectors: list[bytes]) -> bool:
+    sizes = {len(vector) for vector in vectors}
+    if len(sizes) > 1 or not (size := sizes.pop()) or size % 4:
+        return False
+    found = np.frombuffer(b"".join(vectors), dtype="<f4").reshape(len(vectors), -1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool((abs(np.linalg.norm(found, axis=1) - 1) < OFF_UNIT).all())  # a NaN is below nothing

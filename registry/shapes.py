@@ -1,0 +1,157 @@
+"""The registry's rows as plain values, and back: every column of the shape its table says, and fit to be used as it
+is used later (a digest becomes a path, a name is printed). Knows one row at a time; what must hold between rows is
+said elsewhere. Trusts nothing.
+"""
+
+import base64
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, create_model
+from sqlmodel import SQLModel
+
+from registry.profile import is_a_name
+from registry.tables import (
+    Bank,
+    Certificate,
+    Character,
+    Gate,
+    Handle,
+    Parent,
+    Probe,
+    Prototype,
+    Reading,
+    Revision,
+)
+
+LEASE = {"lease_pid", "lease_host", "lease_born", "lease_expires"}  # of a process: it goes nowhere
+MOST = 2**48  # no count or number comes near it, and numbers after it are still free
+LONGEST = 4096  # characters of what is told on a line
+CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")  # they would steer a terminal
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows by table, which one list follows from earlier lists only."""
+
+    bank: list[Bank] = field(default_factory=list)
+    gate: list[Gate] = field(default_factory=list)
+    character: list[Character] = field(default_factory=list)
+    revision: list[Revision] = field(default_factory=list)
+    handle: list[Handle] = field(default_factory=list)
+    probe: list[Probe] = field(default_factory=list)
+    prototype: list[Prototype] = field(default_factory=list)
+    parent: list[Parent] = field(default_factory=list)
+    certificate: list[Certificate] = field(default_factory=list)
+    reading: list[Reading] = field(default_factory=list)
+
+    @property
+    def residents(self) -> list[Character]:
+        """Those who live there, in the order they came."""
+        return [row for row in self.character if row.status == "ready"]
+
+    @property
+    def active_gate(self) -> Gate | None:
+        return next((row for row in self.gate if row.active), None)
+
+
+TABLES: dict[str, type[SQLModel]] = {each.name: get_args(each.type)[0] for each in fields(Rows)}
+KEYS = dict.fromkeys(TABLES, "id") | {"gate": "version", "revision": "number", "handle": "key"}
+
+
+def _name(text: str) -> str:
+    if not is_a_name(text):
+        raise ValueError("must be a name that can be printed")
+    return text
+
+
+def _shown(text: str) -> str:
+    if len(text) > LONGEST or CONTROLS.search(text):
+        raise ValueError("must be a few lines of text without control characters")
+    return text
+
+
+def _bytes(value: Any) -> Any:
+    return base64.b64decode(value, validate=True) if isinstance(value, str) else value
+
+
+def _described(value: dict[str, Any]) -> dict[str, Any]:
+    """`rollback` enters the aliases that stand here."""
+    aliases = value.get("aliases", [])
+    if not isinstance(aliases, list) or not all(isinstance(each, str) and is_a_name(each) for each in aliases):
+        raise ValueError("must have names for aliases")
+    if CONTROLS.search(str(value.get("persona", ""))):
+        raise ValueError("must have a persona without control characters")
+    return value
+
+
+def _turns(value: list[dict[str, str]]) -> list[dict[str, str]]:
+    if not value or any(set(turn) != {"role", "content"} for turn in value):
+        raise ValueError("must be turns of role and content")
+    return value
+
+
+Number = Annotated[int, Field(ge=0, le=MOST)]
+Key = Annotated[int, Field(ge=1, le=MOST)]
+Shown = Annotated[str, AfterValidator(_shown)]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Stamp = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.+]{8,30}$")]
+Blob = Annotated[bytes, BeforeValidator(_bytes)]
+Real = Annotated[float, Field(allow_inf_nan=False)]  # SQLite keeps a NaN as nothing at all
+BY_TYPE: Mapping[Any, Any] = {int: Number, float: Real, bytes: Blob}
+BY_NAME: Mapping[str, Any] = {
+    "id": Key, "version": Key, "number": Key, "seed": Annotated[int, Field(ge=-(2**63), lt=2**63)],
+    "name": Annotated[str, AfterValidator(_name)], "base": Shown, "encoder": Shown, "strategy": Shown, "reason": Shown,
+    "block": Digest, "created_at": Stamp, "removed_at": Stamp, "status": Literal["ready", "removed"],
+    "description": Annotated[dict[str, Any], AfterValidator(_described)],
+    "prompt": Annotated[list[dict[str, str]], AfterValidator(_turns)],
+}  # fmt: skip
+
+
+def _column(name: str, info: Any) -> tuple[Any, Any]:
+    """The type of a column, and what it is in bundles from before it was."""
+    parts = [part for part in get_args(info.annotation) if part is not NoneType]
+    optional = len(get_args(info.annotation)) > len(parts)
+    plain = parts[0] if optional else info.annotation
+    shape = BY_NAME.get(name, BY_TYPE.get(plain, plain))
+    if BY_NAME.get(name) is Key or info.is_required():
+        return shape, ...
+    made = info.default_factory
+    default = Field(default_factory=made) if made else Field(default=info.default)
+    return (shape | None if optional else shape), default
+
+
+def _row(name: str, table: type[SQLModel]) -> type[BaseModel]:
+    columns = {key: _column(key, info) for key, info in table.model_fields.items() if key not in LEASE}
+    strict = ConfigDict(extra="forbid", strict=True)
+    made: type[BaseModel] = create_model(name, __config__=strict, **columns)  # type: ignore[call-overload]
+    return made
+
+
+_ROWS: dict[str, TypeAdapter[list[BaseModel]]] = {
+    name: TypeAdapter(list[_row(name, table)])  # type: ignore[misc,arg-type]
+    for name, table in TABLES.items()
+}
+
+
+def plain(rows: Rows) -> dict[str, list[dict[str, Any]]]:
+    """Rows as values that JSON can hold, but for bytes."""
+    return {name: [row.model_dump(exclude=LEASE) for row in getattr(rows, name)] for name in TABLES}
+
+
+def rows_of(tables: Mapping[str, Any]) -> Rows:
+    """Raises ValueError (as pydantic does) for a table, column or value that is not as it must be."""
+    if unknown := set(tables) - set(TABLES):
+        raise ValueError(f"there is no table {sorted(unknown)[0]!r}")
+    made: dict[str, Any] = {}
+    for name, found in tables.items():
+        made[name] = [TABLES[name](**row.model_dump()) for row in _ROWS[name].validate_python(found)]
+    return Rows(**made)
+
+
+def encoded(value: Any) -> str:
+    """For `json.dumps`: bytes as base64."""
+    return base64.b64encode(value).decode()
