@@ -71,16 +71,17 @@ def scored_by_length(stage: Stage, mixes: Sequence[Mix], probes: list[Messages])
     return [found[place] for place in range(len(probes))]
 
 
-def answered(stage: Stage, mixes: Sequence[Mix], probes: list[Messages]) -> list[tuple[list[int], str]]:
+def answered(stage: Stage, mixes: Sequence[Mix], probes: list[Messages], *,
+             at_once: int = REPLIES_AT_ONCE) -> list[tuple[list[int], str]]:  # fmt: skip
     """The beginning of each probe's greedy reply, each by its own mix: token ids, and the same as text.
 
-    All at once, since a step of decoding costs little more for many rows.
+    Many at once, since a step of decoding costs little more for many rows.
     """
     from recipes.engine import replies
 
     prompts, found = [stage.form.prompt(messages[:-1]) for messages in probes], []
-    for start in range(0, len(prompts), REPLIES_AT_ONCE):
-        here = slice(start, start + REPLIES_AT_ONCE)
+    for start in range(0, len(prompts), at_once):
+        here = slice(start, start + at_once)
         room = max(0, stage.base.longest - max(map(len, prompts[here])))
         found += replies(stage.bank, prompts[here], mixes=mixes[here], stop=stage.form.stop,
                          max_new_tokens=min(REPLY_TOKENS, room))  # fmt: skip

@@ -14,11 +14,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
 from registry.bundle import Bundle, opened
-from registry.errors import EncoderMismatch
+from registry.errors import EncoderMismatch, NameTaken
 from registry.names import fold
 from registry.ranks import RankRange, allocate
 from registry.shapes import TABLES, Rows, plain
-from registry.store import Registry, clear_dead, note, refuse_taken, settle, taken
+from registry.store import Registry, clear_dead, note, settle, taken
 from registry.tables import Bank, Character, Gate, Handle, Revision
 from registry.unpacking import put_head, stored, unpacked
 
@@ -141,7 +141,7 @@ def _by_owner(rows: Rows) -> dict[int, dict[str, list[Any]]]:
 def _moved_in(session: Session, row: Character, bank: Bank, own: Mapping[str, list[Any]]) -> Moved:
     """A newcomer with all that is its own; of how it was since, only the day of its onboarding comes along."""
     aliases = [each.text for each in own["handle"] if not each.is_name]
-    refuse_taken(session, [row.name, *aliases])
+    _refuse_taken(session, row.name, aliases)
     was = RankRange(row.start, row.stop)
     now = allocate(was.rank, taken(session, bank), bank.capacity)
     row.id, row.bank_id, row.start, row.stop = None, bank.id or 0, *now
@@ -159,6 +159,14 @@ def _moved_in(session: Session, row: Character, bank: Bank, own: Mapping[str, li
         session.add(each)
     session.flush()
     return Moved(row.name, was, now)
+
+
+def _refuse_taken(session: Session, newcomer: str, aliases: list[str]) -> None:
+    for name in (newcomer, *aliases):
+        if handle := session.get(Handle, fold(name)):
+            owner = session.exec(select(Character.name).where(Character.id == handle.character_id)).one()
+            raise NameTaken(f"{newcomer} cannot move in, and nobody did: {owner} already answers to {name!r}; "
+                            f"`neekoctl remove {owner!r}` first, or save the others with --only.")  # fmt: skip
 
 
 def _refuse_another_encoder(session: Session, bundle: Bundle, newcomers: list[Character]) -> None:

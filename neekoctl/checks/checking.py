@@ -74,7 +74,7 @@ def _gate(registry: Registry, found: Sequence[Checked], allowed: Tolerances, say
     """Where the gate takes every probe now: noted with its owner, and in all."""
     try:
         _route(registry, found, say)
-        why = ""
+        why = "nobody has probes that were ever routed"
     except NeekoError as error:
         why = str(error)
         say(f"the gate is not checked: {error}")
@@ -91,7 +91,7 @@ def _gate(registry: Registry, found: Sequence[Checked], allowed: Tolerances, say
         "accuracy_baseline": _share([route.reached(route.then) for route in routes]),
         "accuracy_now": _share([route.reached(route.now) for route in routes]),
         "p": mcnemar(lost, gained),
-        "flips": [vars(route) for route in routes if route.then != route.now],
+        "flips": [vars(route) for route in sorted(routes, key=lambda each: not each.lost) if route.then != route.now],
         "why": why,
         "complaints": complaints,
     }

@@ -16,7 +16,6 @@ import numpy as np
 
 from neekoctl.checks.verdicts import Checked, Flip
 from neekoctl.measuring import (
-    REPLIES_AT_ONCE,
     answered,
     environment,
     heldout_messages,
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from recipes.exchanges import Messages
     from recipes.likelihood import Score
 
+MIXED = 64  # replies of a batch; half as many more characters are resident meanwhile than have their turn
 RIVALS = 2  # the nearest residents, whom a character is told from
 
 Report = Callable[[Character], None]
@@ -72,7 +72,7 @@ def _groups(registry: Registry, found: Sequence[Checked]) -> Iterator[list[Asked
     for each in found:
         probes = registry.probes(each.row)
         messages = [heldout_messages(each.row.system_message, probe.prompt, probe.reference) for probe in probes]
-        if group and sum(len(other.probes) for other in group) + len(probes) > REPLIES_AT_ONCE:
+        if group and sum(len(other.probes) for other in group) + len(probes) > MIXED:
             yield group
             group = []
         group.append(Asked(each, probes, messages))
@@ -98,7 +98,8 @@ def _differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
 def _answer(stage: Stage, group: Sequence[Asked]) -> None:
     """Greedy replies: all in mixed batches, and once more alone where one differs."""
     mixes = [stage.mounted(each.found.row) for each in group for _ in each.probes]
-    answers = iter(answered(stage, mixes, [messages for each in group for messages in each.messages]))
+    answers = iter(answered(stage, mixes, [messages for each in group for messages in each.messages],
+                            at_once=MIXED))  # fmt: skip
     for each, mixed in [(each, [next(answers) for _ in each.probes]) for each in group]:
         if _flips(each.probes, mixed):
             alone = [stage.mounted(each.found.row)] * len(each.probes)

@@ -47,7 +47,7 @@ def _characters(console: Console, rows: list[dict[str, Any]]) -> None:
 
 
 def number(value: float | None, form: str = ".4f") -> str:
-    return "-" if value is None else format(value, form)
+    return "-" if value is None else format(round(value, 6) + 0.0, form)  # no -0.0000
 
 
 def _sections(console: Console, sections: dict[str, dict[str, Any]]) -> None:
@@ -61,7 +61,7 @@ def _sections(console: Console, sections: dict[str, dict[str, Any]]) -> None:
 def headline(name: str, section: dict[str, Any]) -> str:
     """The figures of a section in one line."""
     if section["verdict"] == "not checked":
-        return str(section.get("why") or "nothing to compare")
+        return str(section["why"])
     if name == "weights":
         return f"{section['identical']} of {section['characters']} as they were stored"
     if name == "likelihood":
@@ -78,7 +78,7 @@ def headline(name: str, section: dict[str, Any]) -> str:
 
 def _interval(section: dict[str, Any]) -> str:
     found = section["interval"]
-    return f" [{found[0]:+.4f}, {found[1]:+.4f}]" if found else ""
+    return f" [{number(found[0], '+.4f')}, {number(found[1], '+.4f')}]" if found else ""
 
 
 def _share(value: float | None) -> str:

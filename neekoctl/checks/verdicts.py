@@ -204,15 +204,16 @@ def sections(judged: Sequence[Judged], gate: dict[str, Any], allowed: Tolerances
         complaints += each.pop("complaints", [])
         too_many = len({one.found.row.id for one in judged if one.complaints[name]}) > allowed.weights
         failed = bool(complaints) and (name != "weights" or too_many)
-        measured = each.pop("measured")
+        measured, why = each.pop("measured"), each.pop("why")
         verdict = "regressed" if failed else "pass" if measured else "not checked"
-        found[name] = {"verdict": verdict, **each, "complaints": complaints}
+        unmeasured = {} if measured else {"why": why}
+        found[name] = {"verdict": verdict, **unmeasured, **each, "complaints": complaints}
     return found
 
 
 def _weights(judged: Sequence[Judged]) -> dict[str, Any]:
     identical = sum(not each.found.faults for each in judged)
-    return {"measured": len(judged), "characters": len(judged), "identical": identical}
+    return {"measured": len(judged), "why": "", "characters": len(judged), "identical": identical}
 
 
 def _likelihood(judged: Sequence[Judged]) -> dict[str, Any]:
@@ -225,6 +226,7 @@ def _likelihood(judged: Sequence[Judged]) -> dict[str, Any]:
     ) if judged else None  # fmt: skip
     return {
         "measured": len(lost),
+        "why": "nobody has probes, or the base is not theirs",
         "probes": sum(len(each.found.now) for each in judged),
         "forgetting": _number(sum(forgetting for _, forgetting in lost) / len(lost)) if lost else None,
         "interval": [together.low, together.high] if together else None,
@@ -235,10 +237,13 @@ def _likelihood(judged: Sequence[Judged]) -> dict[str, Any]:
 def _replies(judged: Sequence[Judged]) -> dict[str, Any]:
     compared = [each.found for each in judged if not each.found.elsewhere]
     asked = sum(len(each.now) for each in compared)
-    return {"measured": asked, "replies": asked, "identical": asked - sum(len(each.flips) for each in compared)}
+    identical = asked - sum(len(each.flips) for each in compared)
+    why = "nobody who has probes moved in on this hardware and these versions"
+    return {"measured": asked, "why": why, "replies": asked, "identical": identical}
 
 
 def _style(judged: Sequence[Judged]) -> dict[str, Any]:
     known = [each.found.distinct for each in judged if each.found.distinct]
     first, now = (sum(_mean(pair[side]) for pair in known) / len(known) if known else None for side in (0, 1))
-    return {"measured": len(known), "characters": len(known), "baseline": first, "now": now}
+    why = "a first check has noted whom each is nearest to; the next one compares"
+    return {"measured": len(known), "why": why, "characters": len(known), "baseline": first, "now": now}

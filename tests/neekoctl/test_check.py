@@ -88,7 +88,9 @@ def test_a_mixed_batch_answers_as_each_alone(neekoctl, registry: Registry, monke
 
     calls = []
     answered = inspecting.answered
-    monkeypatch.setattr(inspecting, "answered", lambda *told: calls.append(len(told[1])) or answered(*told))
+    monkeypatch.setattr(
+        inspecting, "answered", lambda *told, **more: calls.append(len(told[1])) or answered(*told, **more)
+    )
     document = checked(neekoctl)
     assert calls == [sum(row["replies"] for row in document["characters"])]
 
@@ -101,8 +103,8 @@ def test_who_answers_otherwise_among_others_is_asked_alone(
 
     answered = inspecting.answered
 
-    def upset(stage: Any, mixes: Any, probes: Any) -> Any:
-        found = answered(stage, mixes, probes)
+    def upset(stage: Any, mixes: Any, probes: Any, **more: Any) -> Any:
+        found = answered(stage, mixes, probes, **more)
         return [([], "")] * len(found) if len({str(mix) for mix in mixes}) > 1 else found
 
     monkeypatch.setattr(inspecting, "answered", upset)

@@ -100,7 +100,9 @@ def test_backward_transfer_leaves_the_newest_out() -> None:
                                 created_at=day)  # fmt: skip
         return Judged(checked, ALLOWED)
 
-    told = sections([one("Cub", "3", 0.3), one("Ant", "1", 0.1), one("Bee", "2", 0.2)], {"measured": 0}, ALLOWED)
+    told = sections(
+        [one("Cub", "3", 0.3), one("Ant", "1", 0.1), one("Bee", "2", 0.2)], {"measured": 0, "why": "no gate"}, ALLOWED
+    )
     assert told["likelihood"]["forgetting"] == pytest.approx(0.2)
     assert told["likelihood"]["backward_transfer"] == pytest.approx(-0.15)
     assert told["gate"]["verdict"] == "not checked"
@@ -108,6 +110,6 @@ def test_backward_transfer_leaves_the_newest_out() -> None:
 
 def test_tolerated_weights_pass_and_are_told() -> None:
     judged = [Judged(found([], [], faults={"files": "a file of its block changed"}), Tolerances(weights=1))]
-    told = sections(judged, {"measured": 0}, Tolerances(weights=1))
+    told = sections(judged, {"measured": 0, "why": "no gate"}, Tolerances(weights=1))
     assert (told["weights"]["verdict"], told["weights"]["identical"]) == ("pass", 0)
     assert told["weights"]["complaints"] == ["Ant: a file of its block changed"]
