@@ -1,7 +1,7 @@
 """`make demo`: the main job on screen, through the commands a user would type. Knows only the command line.
 
 Three characters move in, each answers one question; a fourth moves in; the first three are shown to be, byte for byte,
-who they were. The home is $NEEKOCTL_HOME, or ./.demo, whose registry is opened afresh.
+who they were, and everybody is checked. The home is $NEEKOCTL_HOME, or ./.demo, whose registry is opened afresh.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ def main() -> None:
     _answer(newcomer)
     _title("Has anybody changed who was there before?")
     same = _compare(before, {name: _seen(layout, name, quiet=True) for name in names})
+    _run("check")
     _title("Who owns which ranks")
     _run("ranks")
     _farewell(layout, newcomer, time.monotonic() - started)
@@ -102,7 +103,7 @@ def _farewell(layout: Layout, newcomer: str, seconds: float) -> None:
     for line in (
         f"{home}",
         f'{shown} chat --as "{newcomer}"',
-        f"{shown} check",
+        f"{shown} history",
         f'{shown} profile new "Your Character"',
     ):
         out().print(f"  {line}", markup=False, soft_wrap=True)
