@@ -239,9 +239,10 @@ TEXT = """\
 
 `make study-boundary DATA=FOLDER`, written {date}. Each of Character-LLM's six characters moves in once beside the five
 others, on the default base, rank 8, standard preset. Its exchanges are drawn, and its block is trained, anew by seed
-(seeds: {seeds}; 64 are nearly all there are, so there a seed draws the training alone). Of a newcomer's exchanges the
-product keeps probes aside as ever; what is reported is 25 questions a character that nothing was trained, tuned or
-stopped on (those whose prompt hashes lowest). Fusion takes the three nearest by role embedding. 95 % intervals are of a
+(seeds: {seeds}; 64 are nearly all there are, so there a seed draws the training alone). One of a newcomer's
+exchanges is kept aside to stop a training by: the product keeps those in the lowest eighth of prompt hashes, and at
+least one, but the lowest hashes are the test questions here. What is reported is these, 25 a character, which nothing
+was trained, tuned or stopped on. Fusion takes the three nearest by role embedding. 95 % intervals are of a
 bootstrap over newcomers, seeds and questions.
 
 ![perplexity and distinctness](boundary.svg)
@@ -265,7 +266,7 @@ bootstrap over newcomers, seeds and questions.
 {best}
 
 One exchange teaches nothing that a merge does not know, and a training of a few steps on it, with no probe to stop by,
-does harm. From a handful on, a block started from the merge is at least as likely as tuned weights, quicker to make,
+does harm. From a handful on, a block started from the merge is as likely as tuned weights or likelier, quicker to make,
 and its replies overlap more with the references; started from scratch it needs all the exchanges there are to catch up.
 `auto` therefore tries a rung from so many exchanges to learn from on, one in eight being kept aside as a probe:
 {ladder}.
