@@ -91,7 +91,11 @@ def _gate(registry: Registry, found: Sequence[Checked], allowed: Tolerances, say
         "accuracy_baseline": _share([route.reached(route.then) for route in routes]),
         "accuracy_now": _share([route.reached(route.now) for route in routes]),
         "p": mcnemar(lost, gained),
-        "flips": [vars(route) for route in sorted(routes, key=lambda each: not each.lost) if route.then != route.now],
+        "flips": [
+            {**vars(route), "lost": route.lost}
+            for route in sorted(routes, key=lambda each: not each.lost)
+            if route.then != route.now
+        ],
         "why": why,
         "complaints": complaints,
     }

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from neekoctl.checks.screen import headline, number
+from neekoctl.checks.screen import found, headline, number
 
 SIGNS = {"pass": "✅", "regressed": "❌", "not checked": "⚪"}
 
@@ -48,9 +48,8 @@ def markdown(document: dict[str, Any]) -> str:
 
 
 def _row(each: dict[str, Any]) -> str:
-    found = f"{each['questions'] - each['lost']}/{each['questions']}" if each["questions"] else "-"
     return (f"| {_cell(each['name'])} | {number(each['forgetting'], '+.4f')} | {each['replies_identical']}/"
-            f"{each['replies']} | {found} | {_cell(each['complaint'] or 'as before')} |")  # fmt: skip
+            f"{each['replies']} | {found(each)} | {_cell(each['complaint'] or 'as before')} |")  # fmt: skip
 
 
 def _cell(text: str) -> str:

@@ -32,7 +32,7 @@ def show(document: dict[str, Any]) -> None:
 def _characters(console: Console, rows: list[dict[str, Any]]) -> None:
     table = Table(box=None, pad_edge=False)
     for title in ("CHARACTER", "WEIGHTS", "NLL THEN", "NOW", "LOST", "REPLIES", "FOUND", "DISTINCT"):
-        table.add_column(title, justify="left" if title in ("CHARACTER", "WEIGHTS") else "right")
+        table.add_column(title, justify="left" if title in ("CHARACTER", "WEIGHTS") else "right", no_wrap=True)
     for row in rows:
         table.add_row(
             f"[red]{escape(row['name'])}[/]" if row["regressed"] else escape(row["name"]),
@@ -40,7 +40,7 @@ def _characters(console: Console, rows: list[dict[str, Any]]) -> None:
             *(number(row[key]) for key in ("nll_baseline", "nll_now")),
             number(row["forgetting"], "+.4f"),
             f"{row['replies_identical']}/{row['replies']}",
-            f"{row['questions'] - row['lost']}/{row['questions']}" if row["questions"] else "-",
+            found(row),
             number(row["distinctness"], "+.3f"),
         )
     console.print(table)
@@ -48,6 +48,11 @@ def _characters(console: Console, rows: list[dict[str, Any]]) -> None:
 
 def number(value: float | None, form: str = ".4f") -> str:
     return "-" if value is None else format(round(value, 6) + 0.0, form)  # no -0.0000
+
+
+def found(row: dict[str, Any]) -> str:
+    """How many of a character's questions reach it now."""
+    return f"{row['found']}/{row['questions']}" if row["questions"] else "-"
 
 
 def _sections(console: Console, sections: dict[str, dict[str, Any]]) -> None:
@@ -86,14 +91,18 @@ def _share(value: float | None) -> str:
 
 
 def _flips(console: Console, document: dict[str, Any]) -> None:
+    """Replies that differ and questions that are lost; of other questions, how many go elsewhere."""
+    routes = document["sections"]["gate"]["flips"]
     told = [(row["name"], flip) for row in document["characters"] for flip in row["flips"]]
-    told += [(f"gate, {each['owner']}", each) for each in document["sections"]["gate"]["flips"]]
-    if told:
+    told += [(f"gate, {each['owner']}", each) for each in routes if each["lost"]]
+    if told or routes:
         console.print()
     for who, flip in told[:FLIPS]:
         console.print(f"  {who}, {flip['question']!r}: {flip['then']!r} is now {flip['now']!r}", markup=False)
     if len(told) > FLIPS:
         console.print(f"  and {len(told) - FLIPS} more: --json and --html have them all")
+    if harmless := sum(not each["lost"] for each in routes):
+        console.print(f"  [dim]gate: {harmless} more are routed otherwise than then, and not lost by it[/]")
 
 
 def _elsewhere(console: Console, rows: list[dict[str, Any]]) -> None:

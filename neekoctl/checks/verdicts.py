@@ -178,6 +178,8 @@ def entry(judged: Judged, sections: dict[str, dict[str, Any]]) -> dict[str, Any]
         "same_environment": not found.elsewhere,
         "elsewhere": found.elsewhere,
         "questions": len(found.routes),
+        "found_baseline": sum(route.reached(route.then) for route in found.routes),
+        "found": sum(route.reached(route.now) for route in found.routes),
         "lost": lost,
         "gained": gained,
         "distinctness_baseline": _mean(found.distinct[0]) if found.distinct else None,

@@ -64,7 +64,7 @@ def test_a_gate_that_finds_residents_less_often_is_not_put_in_use_unless_accepte
 ) -> None:
     version = active_gate(registry)
     assert version is not None
-    monkeypatch.setattr("neekoctl.gating._last_routed", lambda _: 2.0)
+    monkeypatch.setattr("neekoctl.gating._first_routed", lambda _: 2.0)
     done = neekoctl("add-character", write_profile(tmp_path, "Cat"), *QUICK, "--json")
     assert (done.code, done.document["gate"]["kept"], "--accept-gate" in done.err) == (0, True, True)
     assert active_gate(registry) == version
