@@ -44,48 +44,51 @@ def heldout_messages(system: str, prompt: list[dict[str, str]], reference: str) 
 
 def measure(stage: Stage, mix: Mix, probes: list[Messages]) -> list[Measured]:
     """Score and answer every probe under the mounted blocks of `mix` (empty: the bare base)."""
-    mixes = [mix] * len(probes)
-    answers = answered(stage, mixes, probes)
+    answers = answered(stage, mix, probes)
     return [Measured(each, answer, text)
-            for each, (answer, text) in zip(scored(stage, mixes, probes), answers, strict=True)]  # fmt: skip
+            for each, (answer, text) in zip(scored(stage, mix, probes), answers, strict=True)]  # fmt: skip
 
 
-def scored(stage: Stage, mixes: Sequence[Mix], probes: list[Messages]) -> list[Score]:
-    """How likely each probe's reference is, each under its own mix of mounted blocks, in batches as they come."""
+def scored(stage: Stage, mix: Mix, probes: list[Messages]) -> list[Score]:
+    """How likely each probe's reference is under the mounted blocks of `mix`."""
     from recipes.likelihood import ROWS_AT_ONCE, score
 
     rows, found = [stage.form.row(messages, last_only=True) for messages in probes], []
     for start in range(0, len(rows), ROWS_AT_ONCE):
-        here = slice(start, start + ROWS_AT_ONCE)
-        with stage.bank.serving(mixes[here]):
-            found += score(stage.base, rows[here])
+        batch = rows[start : start + ROWS_AT_ONCE]
+        with stage.bank.serving([mix] * len(batch)):
+            found += score(stage.base, batch)
     return found
 
 
-def scored_by_length(stage: Stage, mixes: Sequence[Mix], probes: list[Messages]) -> list[Score]:
-    """The same to the last few bits, in fewer passes over padding: rows of one length lie together."""
-    lengths = [len(stage.form.row(messages, last_only=True).tokens) for messages in probes]
-    order = sorted(range(len(probes)), key=lengths.__getitem__)
-    scores = scored(stage, [mixes[place] for place in order], [probes[place] for place in order])
-    found = dict(zip(order, scores, strict=True))
-    return [found[place] for place in range(len(probes))]
-
-
-def answered(stage: Stage, mixes: Sequence[Mix], probes: list[Messages], *,
-             at_once: int = REPLIES_AT_ONCE) -> list[tuple[list[int], str]]:  # fmt: skip
-    """The beginning of each probe's greedy reply, each by its own mix: token ids, and the same as text.
+def answered(stage: Stage, mix: Mix, probes: list[Messages]) -> list[tuple[list[int], str]]:
+    """The beginning of each probe's greedy reply: token ids, and the same as text.
 
     Many at once, since a step of decoding costs little more for many rows.
     """
     from recipes.engine import replies
 
     prompts, found = [stage.form.prompt(messages[:-1]) for messages in probes], []
-    for start in range(0, len(prompts), at_once):
-        here = slice(start, start + at_once)
-        room = max(0, stage.base.longest - max(map(len, prompts[here])))
-        found += replies(stage.bank, prompts[here], mixes=mixes[here], stop=stage.form.stop,
+    for start in range(0, len(prompts), REPLIES_AT_ONCE):
+        batch = prompts[start : start + REPLIES_AT_ONCE]
+        room = max(0, stage.base.longest - max(map(len, batch)))
+        found += replies(stage.bank, batch, mixes=[mix] * len(batch), stop=stage.form.stop,
                          max_new_tokens=min(REPLY_TOKENS, room))  # fmt: skip
     return [(answer, stage.base.tokenizer.decode(answer, skip_special_tokens=True)) for answer in found]
+
+
+def confirmed(stage: Stage, mix: Mix, probes: list[Messages], replies: list[list[int]]) -> list[bool]:
+    """Whether these would be the greedy replies again; a near tie may say no where `answered` says yes."""
+    from recipes.likelihood import ROWS_AT_ONCE, written_greedily
+
+    rows = [stage.form.answer(messages[:-1], reply, ended=len(reply) < REPLY_TOKENS)
+            for messages, reply in zip(probes, replies, strict=True)]  # fmt: skip
+    found = []
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        batch = rows[start : start + ROWS_AT_ONCE]
+        with stage.bank.serving([mix] * len(batch)):
+            found += written_greedily(stage.base, batch)
+    return found
 
 
 def baseline(probes: Sequence[Probe]) -> float | None:

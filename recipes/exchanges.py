@@ -47,6 +47,13 @@ class PromptForm:
             rest = after
         return tokens + self._encode(self._render(messages, True)[rest:])
 
+    def answer(self, messages: Messages, reply: list[int], *, ended: bool) -> Row:
+        """Tokens up to where the next reply begins, and this one scored; with its end of turn when it has `ended`."""
+        prompt, eos = self.prompt(messages), self._tokenizer.eos_token_id
+        last = self.stop if self.stop and self.stop[0] != eos else [eos]  # after eos nothing is written
+        end = last if ended else []
+        return Row(prompt + reply + end, [False] * len(prompt) + [True] * len(reply + end))
+
     def row(self, messages: Messages, *, last_only: bool = False) -> Row:
         """A whole conversation with its replies scored; `last_only` scores the last reply alone."""
         tokens: list[int] = []

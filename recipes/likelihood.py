@@ -100,6 +100,22 @@ def score(base: BaseModel, rows: Sequence[Row]) -> list[Score]:
     return scores
 
 
+def written_greedily(base: BaseModel, rows: Sequence[Row]) -> list[bool]:
+    """Whether each row's scored tokens are those that greedy decoding would write after the others, but for near ties.
+
+    One pass over all tokens instead of one a token: what is to be confirmed need not be written anew (the check that
+    speculative decoding makes, arXiv 2211.17192).
+    """
+    found: list[bool] = []
+    with torch.inference_mode():
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            batch = rows[start : start + ROWS_AT_ONCE]
+            logits, targets, owner = reply_logits(base, batch)
+            differ = set(owner[logits.argmax(-1) != targets].tolist())
+            found += [place not in differ for place in range(len(batch))]
+    return found
+
+
 def totals(rows: Sequence[Row], logits: torch.Tensor, targets: torch.Tensor, owner: torch.Tensor) -> list[Score]:
     """One score a row from what `reply_logits` gave for these rows."""
     losses = functional.cross_entropy(logits, targets, reduction="none").double()

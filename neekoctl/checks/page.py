@@ -69,7 +69,7 @@ def _distinctness(rows: list[dict[str, Any]]) -> Any:
 
     names, known = [escape(row["name"]) for row in rows], [row["distinctness"] for row in rows]
     bars = graph_objects.Bar(x=names, y=known)
-    title = "Distinctness: nats a token that the own block adds to the nearest residents'"
+    title = "Distinctness: nats a token that the own block adds to the nearest resident's"
     return graph_objects.Figure(bars).update_layout(title=title)
 
 

@@ -2,7 +2,7 @@
 
 The residents were never trained (random blocks), their probes are the starter characters' own exchanges. PEFT's side
 does all that the check's model work is: every block's digest, the likelihood of every reference under the own block and
-under two rivals', and the first tokens of every greedy reply; a character's eight probes are one batch there.
+under the nearest's, and the first tokens of every greedy reply; a character's eight probes are one batch there.
 """
 
 import os
@@ -22,7 +22,7 @@ from registry.store import Onboarded, Registry
 from registry.tables import Bank, Character, Probe, Prototype
 from tests.bench.figure import Figure, bench_layout, embedded_base, in_turn
 
-RESIDENTS, PROBES, RANK, RIVALS, RUNS = 20, 8, 8, 2, 3
+RESIDENTS, PROBES, RANK, RIVALS, RUNS = 20, 8, 8, 1, 3
 FASTER, MEMORY = 2.0, 1.2
 STARTERS = ("beethoven", "cleopatra", "holmes", "lovelace")
 JUST_THE_BASE = """

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from recipes.bank import Bank
 from recipes.base_model import BaseModel, load_base
+from recipes.engine import replies
 from recipes.exchanges import PromptForm, Row
-from recipes.likelihood import ROWS_AT_ONCE, Score, mean_nll, perplexity, reply_logits, score
+from recipes.likelihood import ROWS_AT_ONCE, Score, mean_nll, perplexity, reply_logits, score, written_greedily
 
 
 @pytest.fixture(params=["llama", "gemma"])
@@ -100,3 +102,29 @@ def test_the_mean_weighs_tokens_and_not_rows() -> None:
 @pytest.mark.parametrize(("nll", "expected"), [(0.0, 1.0), (math.log(7.44), 7.44), (1e9, math.exp(700))])
 def test_perplexity_is_the_exponential_and_never_overflows(nll: float, expected: float) -> None:
     assert perplexity(nll) == pytest.approx(expected)
+
+
+def test_what_greedy_decoding_wrote_is_confirmed_and_nothing_else(base: BaseModel) -> None:
+    prompts = [[5, 17, 42], [88, 3, 150, 9, 31], [7, 7, 7, 7]]
+    written = replies(Bank(base), prompts, mixes=[{}] * 3, stop=[], max_new_tokens=20)
+    assert all(written)
+
+    def rows(answers: list[list[int]]) -> list[Row]:
+        return [Row(prompt + answer, [False] * len(prompt) + [True] * len(answer))
+                for prompt, answer in zip(prompts, answers, strict=True)]  # fmt: skip
+
+    assert written_greedily(base, rows(written)) == [True, True, True]
+    other = [[*written[1][:-1], (written[1][-1] + 1) % 264]]
+    assert written_greedily(base, rows([written[0], *other, written[2]])) == [True, False, True]
+    first = [[(written[0][0] + 1) % 264, *written[0][1:]]]
+    assert written_greedily(base, rows([*first, *written[1:]])) == [False, True, True]
+
+
+def test_an_answer_ends_its_turn_only_when_it_has(pico_llama: Path) -> None:
+    base = load_base(pico_llama, name="llama", fingerprint="f", device=torch.device("cpu"))
+    form, asked = PromptForm(base.tokenizer), [{"role": "user", "content": "Hi"}]
+    prompt = form.prompt(asked)
+    cut, whole = form.answer(asked, [5, 6], ended=False), form.answer(asked, [5, 6], ended=True)
+    assert (cut.tokens, sum(cut.scored)) == ([*prompt, 5, 6], 2)
+    assert whole.tokens[: len(cut.tokens)] == cut.tokens
+    assert sum(whole.scored) == len(whole.tokens) - len(prompt) > 2
