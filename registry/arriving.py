@@ -15,10 +15,11 @@ from sqlmodel import Session, col, select
 
 from registry.bundle import Bundle, opened
 from registry.errors import EncoderMismatch, NameTaken
+from registry.moves import clear_dead, note, settle, taken
 from registry.names import fold
 from registry.ranks import RankRange, allocate
 from registry.shapes import TABLES, Rows, plain
-from registry.store import Registry, clear_dead, note, settle, taken
+from registry.store import Registry
 from registry.tables import Bank, Character, Gate, Handle, Revision
 from registry.unpacking import put_head, stored, unpacked
 

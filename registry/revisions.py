@@ -12,7 +12,8 @@ from typing import Any
 from sqlmodel import Session, col, func, select, update
 
 from registry.errors import NeekoError, UsageError
-from registry.store import Registry, clear_dead, note, settle, vacate
+from registry.moves import clear_dead, note, settle, vacate
+from registry.store import Registry
 from registry.tables import Character, Gate, Revision
 
 

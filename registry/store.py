@@ -2,30 +2,29 @@
 Knows no model and no screen; every method is one short transaction.
 """
 
-from collections.abc import Collection, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 from sqlalchemy.orm import load_only
-from sqlmodel import Session, col, delete, select, text, update
+from sqlmodel import Session, col, select, text
 
-from registry import schema
+from registry import moves, schema
 from registry.blocks import BlockStore
-from registry.errors import LeaseLost, NameTaken, NeekoError, RankError, RegistryBusy, UnknownCharacter
+from registry.errors import LeaseLost, NeekoError, RankError, RegistryBusy, UnknownCharacter
 from registry.layout import Layout
 from registry.leases import Lease
 from registry.names import fold, nearest
 from registry.ranks import RankRange, allocate, gaps
 from registry.seals import seal
-from registry.tables import Bank, Certificate, Character, Gate, Handle, Parent, Probe, Prototype, Reading, Revision, now
+from registry.tables import Bank, Certificate, Character, Handle, Parent, Probe, Prototype, Reading, now
 
 CAPACITY = 16384  # ranks of a new bank: two thousand characters of rank 8; `neekoctl ranks --grow` makes it larger
 LIVE = ("reserved", "ready")
 BRIEF = ("name", "bank_id", "start", "stop", "status", "strategy", "block", "created_at")
-_LIVE_SQL = "status IN ('reserved', 'ready')"  # spelt as in the partial index, or SQLite does not use it
 
 
 @dataclass(frozen=True)
@@ -148,18 +147,18 @@ class Registry:
         """
         lease = Lease.mine()
         with self.writing() as session:
-            reclaimed = clear_dead(session)
+            reclaimed = moves.clear_dead(session)
             replaced = replacing.id if replacing else None
-            refuse_taken(session, [name, *aliases], but=(replaced,))
+            moves.refuse_taken(session, [name, *aliases], but=(replaced,))
             capacity = session.exec(select(Bank.capacity).where(Bank.id == bank.id)).one()
-            ranks = allocate(rank, taken(session, bank), capacity)
+            ranks = allocate(rank, moves.taken(session, bank), capacity)
             row = Character(bank_id=bank.id or 0, name=name, start=ranks.start, stop=ranks.stop, status="reserved",
                             strategy=strategy, lease_pid=lease.pid, lease_host=lease.host, lease_born=lease.born,
                             lease_expires=lease.expires)  # fmt: skip
             session.add(row)
             session.flush()
             assert row.id is not None
-            settle(session, row.id, name, aliases, replaced)
+            moves.settle(session, row.id, name, aliases, replaced)
             return Reservation(row.id, name, ranks, tuple(reclaimed), replaced)
 
     def renew(self, reservation: Reservation) -> None:
@@ -176,7 +175,7 @@ class Registry:
         with self.writing() as session:
             row = _reserved(session, reservation)
             if reservation.replaces:
-                _make_way(session, reservation.replaces, row, made.description.get("aliases", []))
+                moves.make_way(session, reservation.replaces, row, made.description.get("aliases", []))
             for column in ("block", "description", "recipe", "metrics", "environment", "data_digests",
                            "system_message", "seed", "reason", "role_embedding", "encoder"):  # fmt: skip
                 setattr(row, column, getattr(made, column))
@@ -189,7 +188,7 @@ class Registry:
                 session.add(child)
             session.add(Certificate(character_id=reservation.character_id, others=made.others,
                                     identical=made.identical, evidence=made.evidence))  # fmt: skip
-            step = note(session, "moved in", character_id=reservation.character_id)
+            step = moves.note(session, "moved in", character_id=reservation.character_id)
             session.flush()
             for reading in made.readings:
                 reading.revision, reading.character_id = step.number or 0, reading.character_id or row.id or 0
@@ -220,15 +219,15 @@ class Registry:
     def refuse_taken(self, names: list[str], replacing: Character | None = None) -> None:
         """Raises NameTaken when a live character answers to one of the names; whose process is gone is not asked."""
         with self.reading() as session:
-            held = {row.id for row in _dead(session)} | {replacing.id if replacing else None}
-            refuse_taken(session, names, but=held)
+            held = {row.id for row in moves.dead(session)} | {replacing.id if replacing else None}
+            moves.refuse_taken(session, names, but=held)
 
     def release(self, reservation: Reservation) -> None:
         """Give a reservation back: range and names are free again, and a block nobody else ever had is gone."""
         with self.writing() as session:
             row = session.get(Character, reservation.character_id)
             block = row.block if row and row.status == "reserved" else None
-            _drop_reservation(session, reservation.character_id)
+            moves.drop_reservation(session, reservation.character_id)
             shared = block and session.exec(select(Character.id).where(Character.block == block)).first()
         if block and not shared:
             self.blocks.delete(block)
@@ -236,12 +235,12 @@ class Registry:
     def clear_dead(self) -> list[str]:
         """Clear every reservation whose process is gone; returns the names."""
         with self.writing() as session:
-            return clear_dead(session)
+            return moves.clear_dead(session)
 
     def dead(self) -> list[Character]:
         """Reservations whose process is gone."""
         with self.reading() as session:
-            return _dead(session)
+            return moves.dead(session)
 
     # what people ask
 
@@ -311,8 +310,8 @@ class Registry:
     def remove(self, character: Character) -> None:
         """Free the range and the names. The block and the history stay."""
         with self.writing() as session:
-            vacate(session, character.id or 0)
-            note(session, "moved out", character_id=character.id)
+            moves.vacate(session, character.id or 0)
+            moves.note(session, "moved out", character_id=character.id)
 
     def unreferenced_blocks(self) -> list[str]:
         """Digests in the store that no live character owns."""
@@ -328,106 +327,9 @@ class Registry:
             return str(error.orig)
 
 
-def vacate(session: Session, character_id: int) -> None:
-    """Free a character's range and names."""
-    session.exec(delete(Handle).where(col(Handle.character_id) == character_id))
-    session.exec(update(Character).where(col(Character.id) == character_id).values(status="removed", removed_at=now()))
-
-
-def note(session: Session, kind: str, *, character_id: int | None = None, back_to: int | None = None) -> Revision:
-    """A revision of what this transaction does, with the gate that was in use before it."""
-    gate = session.exec(select(Gate.version).where(col(Gate.active))).first()
-    row = Revision(kind=kind, character_id=character_id, back_to=back_to, gate_before=gate)
-    session.add(row)
-    return row
-
-
-def settle(session: Session, character_id: int, name: str, aliases: list[str], replaced: int | None = None) -> None:
-    """Enter a character's name and aliases, but those that `replaced` answers to still."""
-    for text_, is_name in [(name, True), *((alias, False) for alias in aliases)]:
-        held = session.get(Handle, fold(text_)) if replaced else None
-        if held is None or held.character_id not in (replaced, character_id):
-            session.add(Handle(key=fold(text_), character_id=character_id, text=text_, is_name=is_name))
-
-
-def _make_way(session: Session, replaced: int, newcomer: Character, aliases: list[str]) -> None:
-    """Whoever is replaced moves out, and the newcomer answers to the names. Raises LeaseLost when it has left."""
-    if session.exec(select(Character.status).where(Character.id == replaced)).first() != "ready":
-        raise LeaseLost(f"{newcomer.name} was removed or replaced meanwhile: look with `neekoctl log`, then add again.")
-    vacate(session, replaced)
-    session.flush()
-    settle(session, newcomer.id or 0, newcomer.name, aliases, replaced)
-    note(session, "moved out", character_id=replaced)
-
-
-def taken(session: Session, bank: Bank) -> Iterator[tuple[int, int]]:
-    """(start, stop) in order, from the driver's own cursor: SQLAlchemy's rows would cost three times the query."""
-    cursor = session.connection().connection.cursor()
-    query = f"SELECT start, stop FROM character WHERE bank_id = ? AND {_LIVE_SQL} ORDER BY start"
-    with closing(cursor):
-        yield from cursor.execute(query, (bank.id,))
-
-
-def refuse_taken(session: Session, names: list[str], but: Collection[int | None] = ()) -> None:
-    """Raises NameTaken when a live character, but those in `but`, answers to one of the names."""
-    for name in names:
-        if (handle := session.get(Handle, fold(name))) and handle.character_id not in but:
-            owner = session.get(Character, handle.character_id)
-            assert owner is not None
-            if owner.status == "reserved":
-                raise NameTaken(
-                    f"The name {name!r} is taken: {owner.name} is being added by another command; wait for it, or "
-                    f"choose another name."
-                )
-            raise NameTaken(
-                f"The name {name!r} is taken: {owner.name} already answers to it; choose another name or alias, "
-                f"or add it with --replace to move {owner.name} out."
-            )
-
-
-def _holders(session: Session) -> list[Lease]:
-    """The distinct leases behind the reservations: a process with many reservations is looked at once."""
-    query = text(
-        "SELECT lease_pid, lease_host, lease_born, max(lease_expires) FROM character WHERE status = 'reserved' "
-        "GROUP BY lease_pid, lease_host, lease_born"
-    )
-    rows = session.connection().execute(query)
-    return [Lease(pid or 0, host or "", born, expires or 0.0) for pid, host, born, expires in rows]
-
-
-def _dead(session: Session) -> list[Character]:
-    """Reservations whose process is gone."""
-    gone: list[Character] = []
-    for lease in _holders(session):
-        if not lease.is_held():
-            gone += session.exec(
-                select(Character).where(
-                    Character.status == "reserved",
-                    Character.lease_pid == lease.pid,
-                    Character.lease_host == lease.host,
-                    col(Character.lease_born).is_not_distinct_from(lease.born),
-                )  # fmt: skip
-            )
-    return gone
-
-
-def clear_dead(session: Session) -> list[str]:
-    dead = _dead(session)
-    for row in dead:
-        _drop_reservation(session, row.id)
-    return [row.name for row in dead]
-
-
 def _reserved(session: Session, reservation: Reservation) -> Character:
     """The row behind a reservation; changes to it are written at the end of the session."""
     row = session.get(Character, reservation.character_id)
     if row is None or row.status != "reserved":
         raise LeaseLost(f"The reservation of {reservation.name} was cleared meanwhile: add the character again.")
     return row
-
-
-def _drop_reservation(session: Session, character_id: int | None) -> None:
-    row = session.get(Character, character_id)
-    if row is not None and row.status == "reserved":
-        session.exec(delete(Handle).where(col(Handle.character_id) == character_id))
-        session.delete(row)

@@ -1,6 +1,6 @@
 """Whether everybody is still who they were: in weights, likelihood, replies, at the gate and in style.
-Puts the parts together: who (scope), what is measured (inspecting), what it means (verdicts). Knows no screen and no
-exit codes.
+Puts the parts together: who (scope), what is measured (inspecting), what it means (verdicts, summary). Knows no screen
+and no exit codes.
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from neekoctl.checks import verdicts
+from neekoctl.checks import summary
+from neekoctl.checks.findings import Checked, Route, mean
 from neekoctl.checks.inspecting import Report, look_at, measure_residents
 from neekoctl.checks.scope import Scope
 from neekoctl.checks.tolerances import Tolerances
-from neekoctl.checks.verdicts import Checked, Judged, Route, flips, is_loss, mcnemar
+from neekoctl.checks.verdicts import Judged, flips, is_loss, mcnemar
 from neekoctl.stage import bank_of, set_stage
 from registry.errors import BaseMismatch, NeekoError
 from registry.gates import active_gate
@@ -43,7 +44,7 @@ def check(registry: Registry, scope: Scope, allowed: Tolerances, *, say: Say, re
 
 def _document(registry: Registry, judged: Sequence[Judged], gate: dict[str, Any], left_out: list[str],
               allowed: Tolerances) -> dict[str, Any]:  # fmt: skip
-    sections = verdicts.sections(judged, gate, allowed)
+    sections = summary.sections(judged, gate, allowed)
     regressed = any(section["verdict"] == "regressed" for section in sections.values())
     return {
         "verdict": "regressed" if regressed else "pass",
@@ -51,7 +52,7 @@ def _document(registry: Registry, judged: Sequence[Judged], gate: dict[str, Any]
         "left_out": left_out,
         "revision": newest(registry),
         "sections": sections,
-        "characters": [verdicts.entry(each, sections) for each in judged],
+        "characters": [summary.entry(each, sections) for each in judged],
         "gate": {key: sections["gate"][key] for key in ("questions", "accuracy_baseline", "accuracy_now")},
         "tolerances": allowed.model_dump(),
     }
@@ -128,13 +129,12 @@ def _unfitted(registry: Registry, version: Gate | None) -> list[str]:
 
 
 def _reading(found: Checked) -> Reading:
-    tokens = max(1, sum(each.tokens for each in found.now))
     return Reading(
         character_id=found.row.id or 0,
         revision=0,
         probes=len(found.now),
-        nll=sum(each.total for each in found.now) / tokens,
-        baseline=sum(each.total for each in found.then) / tokens,
+        nll=mean(found.now),
+        baseline=mean(found.then),
         replies_identical=len(found.now) - len(found.flips),
         found=sum(route.reached(route.now) for route in found.routes) if found.routes else None,
         distinctness=found.rivals,

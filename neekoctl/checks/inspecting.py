@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neekoctl.checks.verdicts import Checked, Flip
+from neekoctl.checks.findings import Checked, Flip
 from neekoctl.measuring import answered, confirmed, environment, heldout_messages, scored
 from neekoctl.stage import Stage
 from registry.neighbours import nearest

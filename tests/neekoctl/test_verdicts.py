@@ -2,8 +2,10 @@
 
 import pytest
 
+from neekoctl.checks.findings import Checked, Flip, Route
+from neekoctl.checks.summary import sections
 from neekoctl.checks.tolerances import Tolerances
-from neekoctl.checks.verdicts import Checked, Flip, Judged, Route, is_loss, mcnemar, sections
+from neekoctl.checks.verdicts import Judged, is_loss, mcnemar
 from recipes.likelihood import Score
 from registry.tables import Character
 

@@ -1,0 +1,78 @@
+"""What a check finds of one character: facts only. Knows no verdict, no model and no screen.
+
+Forgetting is Avalanche's (first minus last), with the negative NLL as the measure: NLL now minus NLL on the day of
+onboarding, in nats a token. Chaudhry et al. (arXiv 1801.10112, eq. 3) take the best reading instead of the first;
+`neekoctl history` has them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from registry.tables import Character
+
+if TYPE_CHECKING:
+    from recipes.likelihood import Score
+
+AMBIGUOUS = "ambiguous"
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A greedy reply that is another now."""
+
+    question: str
+    then: str
+    now: str
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where the gate takes a probe: a name, "ambiguous" or "unknown"."""
+
+    owner: str
+    question: str
+    then: str
+    now: str
+
+    @property
+    def lost(self) -> bool:
+        """Somebody else's answer is a loss, and so is nobody's; a question back is not."""
+        return self.reached(self.then) and not self.reached(self.now)
+
+    @property
+    def gained(self) -> bool:
+        return self.reached(self.now) and not self.reached(self.then)
+
+    def reached(self, where: str) -> bool:
+        return where in (self.owner, AMBIGUOUS)
+
+
+@dataclass
+class Checked:
+    """What was found of one character; what could not be measured stays empty."""
+
+    row: Character
+    faults: dict[str, str] = field(default_factory=dict)  # of its block and records, in words
+    then: list[Score] = field(default_factory=list)  # of each probe on the day of onboarding
+    now: list[Score] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)  # how hardware or versions differ from that day
+    flips: list[Flip] = field(default_factory=list)
+    routes: list[Route] = field(default_factory=list)
+    rivals: dict[str, list[float]] = field(default_factory=dict)  # rival's block -> nats of each probe under it
+    distinct: tuple[list[Score], list[Score]] | None = None  # a rival's nats less the own, by probe: then and now
+
+    @property
+    def forgetting(self) -> float | None:
+        return mean(self.now) - mean(self.then) if self.then else None
+
+    @property
+    def comparable(self) -> bool:
+        """Whether what was recorded is what was measured that day."""
+        return not self.faults.keys() & {"probes", "baseline"}
+
+
+def mean(scores: Sequence[Score]) -> float:
+    return sum(each.total for each in scores) / max(1, sum(each.tokens for each in scores))
