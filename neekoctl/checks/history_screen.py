@@ -10,7 +10,7 @@ from rich.table import Table
 from neekoctl.checks.screen import number
 from neekoctl.render import out
 
-CELL = 8  # columns of the terminal a revision takes
+CELL = 7  # columns of the terminal a revision takes
 NAME = 24
 STEPS = ((1e-4, "green"), (0.02, "yellow"), (0.1, "bold yellow"))  # of forgetting, nats a token; beyond is red
 
@@ -21,7 +21,8 @@ def show(document: dict[str, Any]) -> None:
     if not document["characters"]:
         console.print("Nobody lives here, so nobody can have changed.")
         return
-    fits = max(1, (console.width - NAME - 2 * CELL) // CELL)
+    longest = min(NAME, max(len(row["name"]) for row in document["characters"]))
+    fits = max(1, (console.width - max(longest, len("CHARACTER")) - CELL) // CELL)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("CHARACTER", no_wrap=True, max_width=NAME)
     for step in document["revisions"][-fits:]:
