@@ -22,15 +22,26 @@ from registry.store import Onboarded, Registry
 from registry.tables import Bank, Character, Probe, Prototype
 from tests.bench.figure import Figure, bench_layout, embedded_base, in_turn
 
-RESIDENTS, PROBES, RANK, RIVALS, RUNS = 20, 8, 8, 1, 3
+RESIDENTS, PROBES, RANK, RIVALS, RUNS = 20, 8, 8, 1, 2
 FASTER, MEMORY = 2.0, 1.2
 STARTERS = ("beethoven", "cleopatra", "holmes", "lovelace")
+TELL_PEAK = """
+import atexit, sys
+def tell():
+    with open("/proc/self/status") as status:
+        print(next(line for line in status if line.startswith("VmHWM")).split()[1], file=sys.stderr)
+atexit.register(tell)
+"""
+CHECK = """
+import runpy, sys
+sys.argv = ["neekoctl", "check", "--json"]
+runpy.run_module("neekoctl", run_name="__main__")
+"""
 JUST_THE_BASE = """
-import sys
+from pathlib import Path
 from recipes.base_model import load_base
 from recipes.exchanges import PromptForm
 from recipes.likelihood import score
-from pathlib import Path
 base = load_base(Path(sys.argv[1]), name="base", fingerprint="0")
 form = PromptForm(base.tokenizer)
 talk = [{"role": "user", "content": "Who are you?"}, {"role": "assistant", "content": "Somebody."}]
@@ -45,24 +56,21 @@ def measure() -> list[Figure]:
         registry = _inhabited(Layout(Path(folder)))
         ours, theirs = in_turn(lambda: _checked(registry), lambda: _one_by_one(registry), RUNS)
         base = local_folder(bench_layout(), DEFAULT_BASE)
-        environment = {**os.environ, HOME_VARIABLE: folder}
-        peak = _peak([sys.executable, "-m", "neekoctl", "check", "--json"], environment)
-        bare = _peak([sys.executable, "-c", JUST_THE_BASE, str(base)], environment)
+        peak, bare = _peak(CHECK, home=folder), _peak(JUST_THE_BASE, str(base), home=folder)
     peer = f"one by one through PEFT ({theirs:.0f} s, ours {ours:.0f} s), both with loading the base"
-    bytes_ = f"loading the base and reading one exchange ({bare / 2**20:.0f} MiB, ours {peak / 2**20:.0f} MiB)"
+    size = f"loading the base and reading one exchange ({bare / 2**10:.0f} MiB, ours {peak / 2**10:.0f} MiB)"
     return [
         Figure(f"a full check of {RESIDENTS} characters with {PROBES} probes, faster than PEFT", theirs / ours, FASTER,
                "x", peer, at_least=True),
-        Figure("the same, peak memory", peak / bare, MEMORY, "x", bytes_),
+        Figure("the same, peak memory", peak / bare, MEMORY, "x", size),
     ]  # fmt: skip
 
 
-def _peak(command: list[str], environment: dict[str, str]) -> int:
-    """The largest resident size of a process, in bytes."""
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
-    return usage.ru_maxrss * 1024
+def _peak(script: str, *arguments: str, home: str) -> int:
+    """The largest resident size of a process, in KiB. Told by itself: what `wait` reports begins with its parent's."""
+    command, environment = [sys.executable, "-c", TELL_PEAK + script, *arguments], {**os.environ, HOME_VARIABLE: home}
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    return int(done.stderr.split()[-1])
 
 
 # the residents
