@@ -19,6 +19,7 @@ from recipes.block import Block
 from recipes.exchanges import Row
 
 ROWS_AT_ONCE = 8
+TOKENS_AT_ONCE = 64  # of a vocabulary's logits each
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,8 @@ def written_greedily(base: BaseModel, rows: Sequence[Row]) -> list[bool]:
 
 def totals(rows: Sequence[Row], logits: torch.Tensor, targets: torch.Tensor, owner: torch.Tensor) -> list[Score]:
     """One score a row from what `reply_logits` gave for these rows."""
-    losses = functional.cross_entropy(logits, targets, reduction="none").double()
+    parts = zip(logits.split(TOKENS_AT_ONCE), targets.split(TOKENS_AT_ONCE), strict=True)  # each makes a copy
+    losses = torch.cat([functional.cross_entropy(*part, reduction="none") for part in parts]).double()
     sums = torch.zeros(len(rows), dtype=torch.float64, device=losses.device).index_add_(0, owner, losses)
     return [Score(total, sum(row.scored)) for total, row in zip(sums.tolist(), rows, strict=True)]
 
