@@ -74,7 +74,7 @@ class Conversation:
         base, stop = self.stage.base, self.stage.form.stop
         written: list[int] = []
         shown = ""
-        steps = decode(self.stage.bank, [prompt], mixes=[self._mix], stop=stop, max_new_tokens=max_new_tokens,
+        steps = decode(self.stage.bank, [prompt], mix=self._mix, stop=stop, max_new_tokens=max_new_tokens,
                        sampling=sampling)  # fmt: skip
         for (token,) in steps:
             assert token is not None  # the only row: it has not ended while there are steps

@@ -69,11 +69,11 @@ class Judged:
     @property
     def accuracy(self) -> float | None:
         """The share that still reaches its owner: given to it, or asked back about."""
-        reached = sum(_reaches(where, self.owners[probe]) for probe, where in self.routed.items())
+        reached = sum(reaches(where, self.owners[probe]) for probe, where in self.routed.items())
         return reached / self.questions if self.questions else None
 
 
-def _reaches(where: str, owner: str) -> bool:
+def reaches(where: str, owner: str) -> bool:
     """Somebody else's answer is a loss, and so is nobody's; a question back is not."""
     return where in (owner, AMBIGUOUS)
 
@@ -141,7 +141,7 @@ def _fitted(roles: Roles, nobody: np.ndarray, *, head: bool) -> tuple[dict[str, 
 
 def _first_routed(residents: Sequence[tuple[Probe, str]]) -> float | None:
     """The share of the probes that reached their owners on the day they moved in, or when that was last accepted."""
-    known = [_reaches(probe.routed, owner) for probe, owner in residents if probe.routed is not None]
+    known = [reaches(probe.routed, owner) for probe, owner in residents if probe.routed is not None]
     return sum(known) / len(known) if known else None
 
 

@@ -72,7 +72,7 @@ def answered(stage: Stage, mix: Mix, probes: list[Messages]) -> list[tuple[list[
     for start in range(0, len(prompts), REPLIES_AT_ONCE):
         batch = prompts[start : start + REPLIES_AT_ONCE]
         room = max(0, stage.base.longest - max(map(len, batch)))
-        found += replies(stage.bank, batch, mixes=[mix] * len(batch), stop=stage.form.stop,
+        found += replies(stage.bank, batch, mix=mix, stop=stage.form.stop,
                          max_new_tokens=min(REPLY_TOKENS, room))  # fmt: skip
     return [(answer, stage.base.tokenizer.decode(answer, skip_special_tokens=True)) for answer in found]
 

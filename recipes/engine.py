@@ -181,14 +181,14 @@ class Engine:
 
 
 def decode(
-    bank: Bank, prompts: Sequence[list[int]], *, mixes: Sequence[Mix], stop: list[int], max_new_tokens: int,
+    bank: Bank, prompts: Sequence[list[int]], *, mix: Mix, stop: list[int], max_new_tokens: int,
     sampling: Sampling = GREEDY,
 ) -> Iterator[list[int | None]]:  # fmt: skip
-    """Write replies to a batch of prompts, each by its own mix; yields one token a row at each step, None for rows
-    that have ended. Row i draws with the seed plus i."""
+    """Write replies to a batch of prompts by one character; yields one token a row at each step, None for rows that
+    have ended. Row i draws with the seed plus i."""
     engine = Engine(bank, most_rows=len(prompts))
     tickets = []
-    for place, (prompt, mix) in enumerate(zip(prompts, mixes, strict=True)):
+    for place, prompt in enumerate(prompts):
         own = sampling if sampling.seed is None else replace(sampling, seed=(sampling.seed + place) % 2**63)
         tickets.append(engine.submit(Request(prompt, mix, stop, max_new_tokens, own)))
     try:
@@ -202,12 +202,12 @@ def decode(
 
 
 def replies(
-    bank: Bank, prompts: Sequence[list[int]], *, mixes: Sequence[Mix], stop: list[int], max_new_tokens: int,
+    bank: Bank, prompts: Sequence[list[int]], *, mix: Mix, stop: list[int], max_new_tokens: int,
     sampling: Sampling = GREEDY,
 ) -> list[list[int]]:  # fmt: skip
     """The whole replies of a batch, end-of-turn tokens left off."""
     written: list[list[int]] = [[] for _ in prompts]
-    for step in decode(bank, prompts, mixes=mixes, stop=stop, max_new_tokens=max_new_tokens, sampling=sampling):
+    for step in decode(bank, prompts, mix=mix, stop=stop, max_new_tokens=max_new_tokens, sampling=sampling):
         for row, token in enumerate(step):
             if token is not None:
                 written[row].append(token)

@@ -14,6 +14,7 @@ from neekoctl.checks.inspecting import Report, look_at, measure_residents
 from neekoctl.checks.scope import Scope
 from neekoctl.checks.tolerances import Tolerances
 from neekoctl.checks.verdicts import Judged, flips, is_loss, mcnemar
+from neekoctl.gating import reaches
 from neekoctl.stage import bank_of, set_stage
 from registry.errors import BaseMismatch, NeekoError
 from registry.gates import active_gate
@@ -89,8 +90,8 @@ def _gate(registry: Registry, found: Sequence[Checked], allowed: Tolerances, say
         "measured": len(routes),
         "version": version.version if version else None,
         "questions": len(routes),
-        "accuracy_baseline": _share([route.reached(route.then) for route in routes]),
-        "accuracy_now": _share([route.reached(route.now) for route in routes]),
+        "accuracy_baseline": _share([reaches(route.then, route.owner) for route in routes]),
+        "accuracy_now": _share([reaches(route.now, route.owner) for route in routes]),
         "p": mcnemar(lost, gained),
         "flips": [
             {**vars(route), "lost": route.lost}
@@ -136,6 +137,6 @@ def _reading(found: Checked) -> Reading:
         nll=mean(found.now),
         baseline=mean(found.then),
         replies_identical=len(found.now) - len(found.flips),
-        found=sum(route.reached(route.now) for route in found.routes) if found.routes else None,
+        found=sum(reaches(route.now, route.owner) for route in found.routes) if found.routes else None,
         distinctness=found.rivals,
     )

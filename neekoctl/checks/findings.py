@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from neekoctl.gating import reaches
 from registry.tables import Character
 
 if TYPE_CHECKING:
     from recipes.likelihood import Score
-
-AMBIGUOUS = "ambiguous"
 
 
 @dataclass(frozen=True)
@@ -39,15 +38,11 @@ class Route:
 
     @property
     def lost(self) -> bool:
-        """Somebody else's answer is a loss, and so is nobody's; a question back is not."""
-        return self.reached(self.then) and not self.reached(self.now)
+        return reaches(self.then, self.owner) and not reaches(self.now, self.owner)
 
     @property
     def gained(self) -> bool:
-        return self.reached(self.now) and not self.reached(self.then)
-
-    def reached(self, where: str) -> bool:
-        return where in (self.owner, AMBIGUOUS)
+        return reaches(self.now, self.owner) and not reaches(self.then, self.owner)
 
 
 @dataclass

@@ -22,8 +22,7 @@ def write(document: dict[str, Any], path: Path) -> None:
 def _suite(name: str, section: dict[str, Any], characters: list[dict[str, Any]]) -> TestSuite:
     suite = TestSuite(f"neekoctl.{name}")
     cases = [_case(name, row["name"], row["complaints"][name]) for row in characters]
-    named = {f"{row['name']}: {words}" for row in characters for words in row["complaints"][name]}
-    cases.append(_case(name, "everybody", [words for words in section["complaints"] if words not in named]))
+    cases.append(_case(name, "everybody", section["common"]))
     for case in cases:
         if section["verdict"] == "not checked":
             case.result = [Skipped(_printable(headline(name, section)))]

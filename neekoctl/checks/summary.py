@@ -14,6 +14,7 @@ from typing import Any
 from neekoctl.checks.findings import mean
 from neekoctl.checks.tolerances import Tolerances
 from neekoctl.checks.verdicts import SECTIONS, Judged, difference, flips
+from neekoctl.gating import reaches
 
 
 def entry(judged: Judged, sections: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -36,8 +37,8 @@ def entry(judged: Judged, sections: dict[str, dict[str, Any]]) -> dict[str, Any]
         "same_environment": not found.elsewhere,
         "elsewhere": found.elsewhere,
         "questions": len(found.routes),
-        "found_baseline": sum(route.reached(route.then) for route in found.routes),
-        "found": sum(route.reached(route.now) for route in found.routes),
+        "found_baseline": sum(reaches(route.then, route.owner) for route in found.routes),
+        "found": sum(reaches(route.now, route.owner) for route in found.routes),
         "lost": lost,
         "gained": gained,
         "distinctness_baseline": mean(found.distinct[0]) if found.distinct else None,
@@ -61,13 +62,13 @@ def sections(judged: Sequence[Judged], gate: dict[str, Any], allowed: Tolerances
     found = {}
     for name, each in figures.items():
         complaints = [f"{one.found.row.name}: {words}" for one in judged for words in one.complaints[name]]
-        complaints += each.pop("complaints", [])
+        common = each.pop("complaints", [])
         too_many = len({one.found.row.id for one in judged if one.complaints[name]}) > allowed.weights
-        failed = bool(complaints) and (name != "weights" or too_many)
+        failed = bool(complaints or common) and (name != "weights" or too_many)
         measured, why = each.pop("measured"), each.pop("why")
         verdict = "regressed" if failed else "pass" if measured else "not checked"
         unmeasured = {} if measured else {"why": why}
-        found[name] = {"verdict": verdict, **unmeasured, **each, "complaints": complaints}
+        found[name] = {"verdict": verdict, **unmeasured, **each, "complaints": complaints + common, "common": common}
     return found
 
 

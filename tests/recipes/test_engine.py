@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from recipes.bank import Bank, Mix
+from recipes.bank import Bank
 from recipes.base_model import BaseModel, find_projections, load_base
 from recipes.block import Block, Pair
 from recipes.engine import Engine, Request, Sampling, decode, replies, without_stop
@@ -15,7 +15,6 @@ from registry.errors import RankError
 from registry.ranks import RankRange
 
 PROMPTS = [[5, 17, 42, 99, 200], [88, 3, 150], [9, 31, 250, 11, 60, 61, 62, 63, 64, 65, 66, 67, 68, 69, 70, 71, 72, 73]]
-NOBODY: Mix = {}
 NEW = 24  # beyond the pico Gemma's sliding window of 16, whatever the prompt
 
 
@@ -56,9 +55,9 @@ def generated(bank: Bank, prompts: list[list[int]], **options: Any) -> list[list
     return [row[: row.index(eos) + 1] if eos in row else row for row in written]
 
 
-def streamed(bank: Bank, prompts: list[list[int]], mix: Mix = NOBODY, **options: Any) -> list[list[int]]:
+def streamed(bank: Bank, prompts: list[list[int]], **options: Any) -> list[list[int]]:
     """The tokens of `decode`, row by row; None only ever after the last."""
-    settings: dict[str, Any] = {"mixes": [mix] * len(prompts), "stop": [], "max_new_tokens": NEW} | options
+    settings: dict[str, Any] = {"mix": {}, "stop": [], "max_new_tokens": NEW} | options
     steps = list(decode(bank, prompts, **settings))
     rows = [[step[row] for step in steps] for row in range(len(prompts))]
     written = [[token for token in row if token is not None] for row in rows]
@@ -110,7 +109,7 @@ def test_a_row_ends_with_the_whole_of_a_stop_sequence(length: int, bank: Bank) -
     stop = whole[4 : 4 + length]
     end = next(at for at in range(length, NEW + 1) if whole[at - length : at] == stop)
     assert streamed(bank, PROMPTS[:1], stop=stop)[0] == whole[:end]
-    assert replies(bank, PROMPTS[:1], mixes=[{}], stop=stop, max_new_tokens=NEW) == [whole[: end - length]]
+    assert replies(bank, PROMPTS[:1], mix={}, stop=stop, max_new_tokens=NEW) == [whole[: end - length]]
 
 
 def test_a_part_of_a_stop_sequence_ends_nothing(bank: Bank) -> None:
@@ -130,9 +129,7 @@ def test_a_stop_sequence_in_the_prompt_ends_nothing(bank: Bank) -> None:
 def test_no_more_tokens_are_written_than_asked(limit: int, bank: Bank) -> None:
     whole = streamed(bank, PROMPTS)
     assert streamed(bank, PROMPTS, max_new_tokens=limit) == [row[:limit] for row in whole]
-    assert replies(bank, PROMPTS, mixes=[{}] * len(PROMPTS), stop=[], max_new_tokens=limit) == [
-        row[:limit] for row in whole
-    ]
+    assert replies(bank, PROMPTS, mix={}, stop=[], max_new_tokens=limit) == [row[:limit] for row in whole]
 
 
 def test_tokens_come_as_they_are_made(bank: Bank) -> None:
@@ -140,7 +137,7 @@ def test_tokens_come_as_they_are_made(bank: Bank) -> None:
     passes: list[torch.Size] = []
     bank.base.model.register_forward_pre_hook(lambda _module, _args, kwargs: passes.append(kwargs["input_ids"].shape),
                                          with_kwargs=True)  # fmt: skip
-    stream = decode(bank, PROMPTS, mixes=[{}] * len(PROMPTS), stop=[], max_new_tokens=NEW)
+    stream = decode(bank, PROMPTS, mix={}, stop=[], max_new_tokens=NEW)
     next(stream)
     assert passes == [(3, len(PROMPTS[2]))]
     next(stream)
@@ -237,7 +234,7 @@ def warm(**options: Any) -> Sampling:
 
 def first_tokens(bank: Bank, sampling: Sampling, rows: int = 400) -> torch.Tensor:
     """How often each token was drawn first, after one and the same prompt."""
-    (step,) = decode(bank, PROMPTS[:1] * rows, mixes=[{}] * rows, stop=[], max_new_tokens=1, sampling=sampling)
+    (step,) = decode(bank, PROMPTS[:1] * rows, mix={}, stop=[], max_new_tokens=1, sampling=sampling)
     return torch.bincount(torch.tensor(step), minlength=264) / rows
 
 

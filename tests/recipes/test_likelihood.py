@@ -106,7 +106,7 @@ def test_perplexity_is_the_exponential_and_never_overflows(nll: float, expected:
 
 def test_what_greedy_decoding_wrote_is_confirmed_and_nothing_else(base: BaseModel) -> None:
     prompts = [[5, 17, 42], [88, 3, 150, 9, 31], [7, 7, 7, 7]]
-    written = replies(Bank(base), prompts, mixes=[{}] * 3, stop=[], max_new_tokens=20)
+    written = replies(Bank(base), prompts, mix={}, stop=[], max_new_tokens=20)
     assert all(written)
 
     def rows(answers: list[list[int]]) -> list[Row]:

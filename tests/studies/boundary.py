@@ -100,8 +100,8 @@ class Study:
         prompts = [self.form.prompt(common.said(key[0], *pair)[:-1]) for pair in tested]
         if block is not None:
             self.bank.mount(block, AT)
-        mixes: list[Mix] = [{} if block is None else {AT: 1.0}] * len(prompts)
-        written = replies(self.bank, prompts, mixes=mixes, stop=self.form.stop, max_new_tokens=REPLY_TOKENS)
+        mix: Mix = {} if block is None else {AT: 1.0}
+        written = replies(self.bank, prompts, mix=mix, stop=self.form.stop, max_new_tokens=REPLY_TOKENS)
         scorer = RougeScorer(["rougeL"], use_stemmer=True)
         texts = [self.base.tokenizer.decode(tokens, skip_special_tokens=True) for tokens in written]
         rouge = [scorer.score(reply, text)["rougeL"].fmeasure for (_, reply), text in zip(tested, texts, strict=True)]
