@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from neekoctl.stage import Stage
     from recipes.bank import Mix
     from recipes.exchanges import Messages
-    from recipes.likelihood import Score
+    from recipes.scores import Score
     from registry.tables import Probe
 
 REPLIES_AT_ONCE = 32

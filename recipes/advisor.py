@@ -13,7 +13,8 @@ from typing import Any
 from recipes.exchanges import Row
 from recipes.expansion import expand
 from recipes.fusion import PASSES, TUNED_ON, fuse
-from recipes.likelihood import ROWS_AT_ONCE, Difference, Score, mean_nll, paired_bootstrap, perplexity, scored_under
+from recipes.likelihood import ROWS_AT_ONCE, scored_under
+from recipes.scores import Difference, Score, mean_nll, paired_bootstrap, perplexity
 from recipes.task import Made, Task
 
 FEWEST_PROBES = 6  # with fewer, all of them may agree by chance: one time in 2^6 with six

@@ -9,9 +9,10 @@ import torch
 from recipes.block import Block, Pair, fresh_block
 from recipes.exchanges import Row
 from recipes.fusion import lineage
-from recipes.likelihood import mean_nll, perplexity, scored_under
+from recipes.likelihood import scored_under
 from recipes.merging import Part, merge
 from recipes.recipe import Merging
+from recipes.scores import mean_nll, perplexity
 from recipes.task import Made, Task
 from recipes.training import Trained, train
 

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from recipes.likelihood import mean_nll, scored_under
+from recipes.likelihood import scored_under
 from recipes.merging import Merged, Part, merge
 from recipes.recipe import FACTOR_WISE, SIGN_ELECTING
+from recipes.scores import mean_nll
 from recipes.task import Lineage, Made, Neighbour, Task
 from recipes.training import Progress
 from registry.errors import NeekoError

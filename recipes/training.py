@@ -21,8 +21,9 @@ from torch.nn import functional
 from recipes.bank import Bank
 from recipes.block import Block
 from recipes.exchanges import Row
-from recipes.likelihood import mean_nll, reply_logits, score
+from recipes.likelihood import reply_logits, score
 from recipes.recipe import Recipe
+from recipes.scores import mean_nll
 from registry.errors import TrainingFailed
 
 CHECKPOINT_SECONDS = 10.0

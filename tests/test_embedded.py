@@ -20,7 +20,7 @@ def embedded(layout: Layout) -> None:
 
 
 def test_a_starter_character_moves_in_speaks_and_stays(neekoctl, embedded: None) -> None:
-    from recipes.likelihood import perplexity
+    from recipes.scores import perplexity
 
     assert neekoctl("models", "pull", "smollm2-135m").code == 0
     done = neekoctl("add-character", CHARACTERS / "holmes.yaml", "--preset", "quick", "--set", "epochs=1", "--json")

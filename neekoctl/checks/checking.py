@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from neekoctl.checks import summary
-from neekoctl.checks.findings import Checked, Route, mean
+from neekoctl.checks.findings import Checked, Route
 from neekoctl.checks.inspecting import Report, look_at, measure_residents
 from neekoctl.checks.scope import Scope
 from neekoctl.checks.tolerances import Tolerances
 from neekoctl.checks.verdicts import Judged, flips, is_loss, mcnemar
 from neekoctl.gating import reaches
 from neekoctl.stage import bank_of, set_stage
+from recipes.scores import mean_nll
 from registry.errors import BaseMismatch, NeekoError
 from registry.gates import active_gate
 from registry.readings import first_distinctness, put_readings
@@ -134,8 +135,8 @@ def _reading(found: Checked) -> Reading:
         character_id=found.row.id or 0,
         revision=0,
         probes=len(found.now),
-        nll=mean(found.now),
-        baseline=mean(found.then),
+        nll=mean_nll(found.now),
+        baseline=mean_nll(found.then),
         replies_identical=len(found.now) - len(found.flips),
         found=sum(reaches(route.now, route.owner) for route in found.routes) if found.routes else None,
         distinctness=found.rivals,

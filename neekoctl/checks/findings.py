@@ -5,17 +5,11 @@ onboarding, in nats a token. Chaudhry et al. (arXiv 1801.10112, eq. 3) take the 
 `neekoctl history` has them all.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from neekoctl.gating import reaches
+from recipes.scores import Score, mean_nll
 from registry.tables import Character
-
-if TYPE_CHECKING:
-    from recipes.likelihood import Score
 
 
 @dataclass(frozen=True)
@@ -61,13 +55,9 @@ class Checked:
 
     @property
     def forgetting(self) -> float | None:
-        return mean(self.now) - mean(self.then) if self.then else None
+        return mean_nll(self.now) - mean_nll(self.then) if self.then else None
 
     @property
     def comparable(self) -> bool:
         """Whether what was recorded is what was measured that day."""
         return not self.faults.keys() & {"probes", "baseline"}
-
-
-def mean(scores: Sequence[Score]) -> float:
-    return sum(each.total for each in scores) / max(1, sum(each.tokens for each in scores))

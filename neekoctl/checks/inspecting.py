@@ -17,6 +17,7 @@ import numpy as np
 from neekoctl.checks.findings import Checked, Flip
 from neekoctl.measuring import answered, confirmed, environment, heldout_messages, scored
 from neekoctl.stage import Stage
+from recipes.scores import Score
 from registry.neighbours import nearest
 from registry.seals import broken
 from registry.store import Registry
@@ -24,7 +25,6 @@ from registry.tables import Character, Probe
 
 if TYPE_CHECKING:
     from recipes.exchanges import Messages
-    from recipes.likelihood import Score
 
 RIVALS = 1  # the nearest residents, whom a character is told from; each costs another reading of every probe
 
@@ -64,8 +64,6 @@ class Asked:
 
 def _score(stage: Stage, asked: Asked) -> None:
     """In the batches of the day of onboarding, so that the same bytes give the same bits."""
-    from recipes.likelihood import Score
-
     found = asked.found
     found.now = scored(stage, stage.mounted(found.row, anew=True), asked.messages)
     found.then = [Score(probe.nll * probe.tokens, probe.tokens) for probe in asked.probes]
@@ -113,7 +111,5 @@ def _nearest(stage: Stage, row: Character, residents: Sequence[Character]) -> li
 
 def _margins(rivals: dict[str, list[float]], blocks: Sequence[str], own: Sequence[Score]) -> list[Score]:
     """By probe: the rivals' mean nats less the own."""
-    from recipes.likelihood import Score
-
     return [Score(sum(rivals[block][place] for block in blocks) / len(blocks) - each.total, each.tokens)
             for place, each in enumerate(own)]  # fmt: skip

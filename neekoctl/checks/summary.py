@@ -11,10 +11,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from neekoctl.checks.findings import mean
 from neekoctl.checks.tolerances import Tolerances
 from neekoctl.checks.verdicts import SECTIONS, Judged, difference, flips
 from neekoctl.gating import reaches
+from recipes.scores import mean_nll
 
 
 def entry(judged: Judged, sections: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -25,8 +25,8 @@ def entry(judged: Judged, sections: dict[str, dict[str, Any]]) -> dict[str, Any]
     return {
         "name": found.row.name,
         "weights_identical": not found.faults,
-        "nll_baseline": _number(found.then and mean(found.then)),
-        "nll_now": _number(found.then and mean(found.now)),
+        "nll_baseline": _number(found.then and mean_nll(found.then)),
+        "nll_now": _number(found.then and mean_nll(found.now)),
         "forgetting": _number(found.forgetting),
         "interval": [loss.low, loss.high] if loss else None,
         "probes": [{"nll_baseline": then.nll, "nll_now": now.nll}
@@ -41,8 +41,8 @@ def entry(judged: Judged, sections: dict[str, dict[str, Any]]) -> dict[str, Any]
         "found": sum(reaches(route.now, route.owner) for route in found.routes),
         "lost": lost,
         "gained": gained,
-        "distinctness_baseline": mean(found.distinct[0]) if found.distinct else None,
-        "distinctness": mean(found.distinct[1]) if found.distinct else None,
+        "distinctness_baseline": mean_nll(found.distinct[0]) if found.distinct else None,
+        "distinctness": mean_nll(found.distinct[1]) if found.distinct else None,
         "drift": drift.mean if drift else None,
         "complaints": judged.complaints,
         "regressed": any(judged.complaints[name] and sections[name]["verdict"] == "regressed" for name in SECTIONS),
@@ -105,6 +105,6 @@ def _replies(judged: Sequence[Judged]) -> dict[str, Any]:
 
 def _style(judged: Sequence[Judged]) -> dict[str, Any]:
     known = [each.found.distinct for each in judged if each.found.distinct]
-    first, now = (sum(mean(pair[side]) for pair in known) / len(known) if known else None for side in (0, 1))
+    first, now = (sum(mean_nll(pair[side]) for pair in known) / len(known) if known else None for side in (0, 1))
     why = "a first check has noted whom each is nearest to; the next one compares"
     return {"measured": len(known), "why": why, "characters": len(known), "baseline": first, "now": now}

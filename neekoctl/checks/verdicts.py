@@ -2,18 +2,13 @@
 Knows no model, no registry file and no screen.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from neekoctl.checks.findings import Checked, Route
 from neekoctl.checks.tolerances import Tolerances
-
-if TYPE_CHECKING:
-    from recipes.likelihood import Difference, Score
+from recipes.scores import Difference, Score, paired_bootstrap
 
 SECTIONS = ("weights", "likelihood", "replies", "gate", "style")
 
@@ -65,8 +60,6 @@ class Judged:
 
 
 def difference(first: Sequence[Score], second: Sequence[Score], allowed: Tolerances) -> Difference | None:
-    from recipes.likelihood import paired_bootstrap
-
     if len(first) < 2 or any(each.total != each.total for each in (*first, *second)):
         return None
     return paired_bootstrap(first, second, 1 - allowed.significance)

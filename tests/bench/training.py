@@ -92,7 +92,7 @@ def _collate(items: list[dict[str, list[int]]]) -> dict[str, Any]:
 def _perplexities() -> list[Figure]:
     """Every starter through the whole command's function, with the preset people get."""
     from neekoctl.onboarding import Request, onboard
-    from recipes.likelihood import perplexity
+    from recipes.scores import perplexity
     from registry.store import Registry
 
     class Silent:

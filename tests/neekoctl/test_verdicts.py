@@ -6,7 +6,7 @@ from neekoctl.checks.findings import Checked, Flip, Route
 from neekoctl.checks.summary import sections
 from neekoctl.checks.tolerances import Tolerances
 from neekoctl.checks.verdicts import Judged, is_loss, mcnemar
-from recipes.likelihood import Score
+from recipes.scores import Score
 from registry.tables import Character
 
 ALLOWED = Tolerances()

@@ -11,7 +11,7 @@ import pytest
 
 from recipes import advisor
 from recipes.advisor import FEWEST_PROBES, LADDER, Rung, advise, ladder
-from recipes.likelihood import Score, paired_bootstrap
+from recipes.scores import Score, paired_bootstrap
 from recipes.task import Lineage, Made, Task
 
 

@@ -12,8 +12,9 @@ from recipes.base_model import load_base
 from recipes.block import fresh_block
 from recipes.exchanges import Messages, PromptForm, with_system
 from recipes.expansion import expand
-from recipes.likelihood import mean_nll, perplexity, score
+from recipes.likelihood import score
 from recipes.recipe import load_recipe
+from recipes.scores import mean_nll, perplexity
 from recipes.task import Task
 from registry.errors import NeekoError
 

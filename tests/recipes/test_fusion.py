@@ -13,8 +13,9 @@ from recipes.block import Block, Pair, fresh_block
 from recipes.exchanges import Messages, PromptForm, with_system
 from recipes.expansion import expand, warm
 from recipes.fusion import LARGEST_WEIGHT, PASSES, fuse
-from recipes.likelihood import mean_nll, scored_under
+from recipes.likelihood import scored_under
 from recipes.recipe import Merging, load_recipe
+from recipes.scores import mean_nll
 from recipes.task import Lineage, Neighbour, Task
 from recipes.training import Progress
 from registry.errors import NeekoError, UsageError

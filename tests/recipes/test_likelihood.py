@@ -10,7 +10,8 @@ from recipes.bank import Bank
 from recipes.base_model import BaseModel, load_base
 from recipes.engine import replies
 from recipes.exchanges import PromptForm, Row
-from recipes.likelihood import ROWS_AT_ONCE, Score, mean_nll, perplexity, reply_logits, score, written_greedily
+from recipes.likelihood import ROWS_AT_ONCE, reply_logits, score, written_greedily
+from recipes.scores import Score, mean_nll, perplexity
 
 
 @pytest.fixture(params=["llama", "gemma"])

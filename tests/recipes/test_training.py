@@ -15,8 +15,9 @@ from recipes.bank import Bank
 from recipes.base_model import BaseModel, best_device, load_base
 from recipes.block import Block, Pair, fresh_block
 from recipes.exchanges import PromptForm, Row
-from recipes.likelihood import mean_nll, score
+from recipes.likelihood import score
 from recipes.recipe import Recipe, load_recipe
+from recipes.scores import mean_nll
 from recipes.training import Progress, Report, State, Trained, train
 from registry.errors import TrainingFailed
 

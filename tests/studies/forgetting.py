@@ -25,8 +25,9 @@ from recipes.bank import Bank
 from recipes.base_model import BaseModel
 from recipes.block import Block, load_block, save_block
 from recipes.exchanges import PromptForm
-from recipes.likelihood import Score, score
+from recipes.likelihood import score
 from recipes.recipe import Recipe, load_recipe
+from recipes.scores import Score
 from recipes.task import Task
 from registry.ranks import RankRange
 from tests.bench.figure import BENCH_HOME, embedded_base
