@@ -8,6 +8,7 @@ A character's probes always form the same batches, so that on one machine the sa
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 REPLIES_AT_ONCE = 32
 REPLY_TOKENS = 32  # of a probe's greedy reply: a drift shows in the first words
+DECIDING = ("torch", "transformers", "device", "dtype", "cpu", "threads")  # of an environment: what decides the bits
 
 
 @dataclass(frozen=True)
@@ -121,8 +123,14 @@ def seen(stage: Stage, mix: Mix, probes: list[Messages]) -> Seen:
     return Seen(digest.hexdigest(), scores)
 
 
+def as_read(stage: Stage, probes: list[Messages]) -> str:
+    """A digest of the probes as tokens: tokenizer and chat template are in it, and nothing else of the base."""
+    rows = [stage.form.row(messages, last_only=True).tokens for messages in probes]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
 def environment(stage: Stage) -> dict[str, Any]:
-    """What the bits of a reply depend on besides block and prompt."""
+    """Where and with what somebody was measured; the bits of a reply depend on what is `DECIDING`."""
     import torch
 
     device = stage.base.device

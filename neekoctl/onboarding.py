@@ -253,7 +253,7 @@ def _refit_gate(registry: Registry, plan: Plan, texts: Texts, screen: Screen) ->
 
 def _onboarded(stage: Stage, plan: Plan, made: Made, digest: str, probes: list[Probe], finding: Finding,
                spoken: Spoken, readings: list[Reading]) -> Onboarded:  # fmt: skip
-    from neekoctl.measuring import environment
+    from neekoctl.measuring import as_read, environment
 
     measured = ("nll_before", "nll_after", "seconds", "tokens_per_second", "steps", "best_step")
     return Onboarded(
@@ -261,7 +261,7 @@ def _onboarded(stage: Stage, plan: Plan, made: Made, digest: str, probes: list[P
         description=plan.profile.description(),
         recipe=_recipe(plan, made),
         metrics={**{key: getattr(made, key) for key in measured}, **made.details},
-        environment=environment(stage),
+        environment={**environment(stage), "tokens": as_read(stage, _heldout(plan))},
         data_digests=plan.profile.digests(),
         system_message=plan.system_message,
         seed=plan.request.seed,

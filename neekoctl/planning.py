@@ -106,7 +106,7 @@ def plan(registry: Registry, request: Request, say: Callable[[str], None]) -> Pl
     if request.strategy == "fuse" and not registry.banks():  # before a base is fetched for nothing
         raise kinship.nobody(profile.name)
     bank = choose_bank(registry, request.base, say=say)
-    replaced = registry.ready(profile.name) if request.replace else None
+    replaced = _of_that_name(registry, profile) if request.replace else None
     registry.refuse_taken([profile.name, *profile.aliases], replaced)
     choice = _choice(registry, request, profile, bank)
     if choice is not None:
@@ -117,6 +117,12 @@ def plan(registry: Registry, request: Request, say: Callable[[str], None]) -> Pl
             f"{profile.name} has no dialogues left to tune on once probes are kept aside: leave --tune out."
         )
     return Plan(request, profile, recipe, parts, bank, choice, replaced=replaced)
+
+
+def _of_that_name(registry: Registry, profile: Profile) -> Character | None:
+    """Whom the newcomer would replace: nobody the first time, so that one command serves every run of a pipeline."""
+    everybody = registry.characters(status=("ready",), brief=True)
+    return next((registry.ready(row.name) for row in everybody if fold(row.name) == fold(profile.name)), None)
 
 
 def _refuse_idle_options(request: Request) -> None:

@@ -6,6 +6,7 @@ pytest's root folder otherwise), `--neeko-home FOLDER` the registry (NEEKOCTL_HO
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +25,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
     """The characters come after everything that was collected from files."""
     if config.getoption("--neeko"):
-        items += Village.from_parent(session, name="neekoctl", nodeid="neekoctl").collect()
+        try:
+            items += Village.from_parent(session, name="neekoctl", nodeid="neekoctl").collect()
+        except Exception as error:
+            if _is_sentence(error):
+                raise pytest.UsageError(str(error)) from error
+            raise
 
 
 class Village(pytest.Collector):
@@ -32,7 +38,7 @@ class Village(pytest.Collector):
 
     def collect(self) -> Iterator[pytest.Item]:
         rows = self.registry.characters(status=("ready",), brief=True)
-        yield Everybody.from_parent(self, name="everybody")
+        yield Everybody.from_parent(self, name="(everybody)")
         for row in rows:
             yield Resident.from_parent(self, name=row.name)
 
@@ -78,7 +84,12 @@ class Everybody(Resident):
 
     def runtest(self) -> None:
         assert isinstance(self.parent, Village)
-        if common := [words for section in self.parent.document["sections"].values() for words in section["common"]]:
+        sections = self.parent.document["sections"]
+        for name, section in sections.items():
+            for reason in dict.fromkeys(section["unjudged"].values()):
+                owners = ", ".join(owner for owner, why in section["unjudged"].items() if why == reason)
+                warnings.warn(pytest.PytestWarning(f"{name} of {owners} was not judged: {reason}"), stacklevel=1)
+        if common := [words for section in sections.values() for words in section["common"]]:
             raise Changed("; ".join(common))
 
 

@@ -30,6 +30,12 @@ def put_readings(registry: Registry, readings: Iterable[Reading]) -> None:
             session.add(each)
 
 
+def readings(registry: Registry) -> int:
+    """How many there are."""
+    with registry.reading() as session:
+        return session.exec(select(func.count()).select_from(Reading)).one()
+
+
 def first_distinctness(registry: Registry, characters: Collection[Character]) -> dict[int, dict[str, list[float]]]:
     """character id -> its first reading against rivals: rival's block -> nats of each probe."""
     found: dict[int, dict[str, list[float]]] = {}

@@ -5,7 +5,7 @@ later move out, those who left move in again, at the ranges and under the names 
 time is in use again. Going back is a revision like any other, and can be gone back from.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,18 +96,8 @@ def roll_back(registry: Registry, number: int) -> Move:
 
 def residents_at(revisions: Sequence[Revision], number: int) -> frozenset[int]:
     """Who lived here right after a revision, by replaying all up to it."""
-    here: frozenset[int] = frozenset()
-    after = {0: here}
-    for row in revisions:
-        if (row.number or 0) > number:
-            break
-        if row.kind == "rolled back":
-            here = after[row.back_to or 0]
-        else:
-            one = {row.character_id or 0}
-            here = here | one if row.kind == "moved in" else here - one
-        after[row.number or 0] = here
-    return here
+    upto = [row for row in revisions if (row.number or 0) <= number]
+    return [frozenset[int](), *_states(upto)][-1]
 
 
 def _gate_at(session: Session, revisions: Sequence[Revision], number: int) -> int | None:
@@ -141,3 +131,39 @@ def _move(session: Session, coming: Sequence[Character], leaving: Sequence[Chara
         session.exec(back.values(status="ready", removed_at=None))
     session.exec(update(Gate).where(col(Gate.active), col(Gate.version) != gate).values(active=False))
     session.exec(update(Gate).where(col(Gate.version) == gate).values(active=True))
+
+
+def arrivals(registry: Registry) -> dict[int, str]:
+    """When everybody who lives here by the history moved in here, or came back last."""
+    with registry.reading() as session:
+        revisions = list(session.exec(select(Revision).order_by(col(Revision.number))))
+    since: dict[int, str] = {}
+    before: frozenset[int] = frozenset()
+    for row, here in zip(revisions, _states(revisions), strict=True):
+        since = {each: since[each] if each in before else row.created_at for each in here}
+        before = here
+    return since
+
+
+def unaccounted(registry: Registry) -> list[str]:
+    """In words: who is here or gone though no revision says so. People come and go by commands, and those tell."""
+    told = arrivals(registry).keys()
+    people = {row.id or 0: row for row in registry.characters(status=("ready", "removed"), brief=True)}
+    here = {each for each, row in people.items() if row.status == "ready"}
+    gone = [f"{people[each].name if each in people else f'character {each}'} is gone, and no revision tells of it"
+            for each in sorted(told - here)]  # fmt: skip
+    return gone + [f"{people[each].name} is here, and no revision tells of it" for each in sorted(here - told)]
+
+
+def _states(revisions: Sequence[Revision]) -> Iterator[frozenset[int]]:
+    """Who lived here right after each revision."""
+    after: dict[int, frozenset[int]] = {0: frozenset()}
+    here = after[0]
+    for row in revisions:
+        if row.kind == "rolled back":
+            here = after[row.back_to or 0]
+        else:
+            one = {row.character_id or 0}
+            here = here | one if row.kind == "moved in" else here - one
+        after[row.number or 0] = here
+        yield here

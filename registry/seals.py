@@ -14,7 +14,9 @@ EDITED = {
     "record": "its record (name, system message, seed or recipe) was edited in the database",
     "probes": "a probe was edited in the database",
     "baseline": "the recorded baseline was edited in the database",
+    "identity": "its description or environment was edited in the database",
 }
+LATER = ("identity",)  # a seal made before these were sealed says nothing of them
 
 
 def seal(row: Character, probes: Sequence[Probe], blocks: BlockStore) -> dict[str, Any]:
@@ -30,6 +32,7 @@ def records(row: Character, probes: Sequence[Probe]) -> dict[str, str]:
         "record": _digest([row.name, row.system_message, row.seed, row.recipe]),
         "probes": _digest([[probe.prompt, probe.reference] for probe in probes]),
         "baseline": _digest([[probe.nll, probe.tokens, probe.reply] for probe in probes]),
+        "identity": _digest([row.description, row.environment]),
     }
 
 
@@ -38,12 +41,13 @@ def _digest(value: Any) -> str:
 
 
 def broken(row: Character, probes: Sequence[Probe], blocks: BlockStore) -> dict[str, str]:
-    """What of a character is not as sealed, and how, in words: its files, block, record, probes or baseline."""
+    """What of a character is not as sealed, and how, in words: its files, block, record, probes, baseline, identity."""
     kept, now = row.seal, records(row, probes)
     found = {} if blocks.is_whole(row.block or "") else {"files": _files_in_words(row, blocks)}
     if kept.get("block") != row.block:
         found["block"] = f"its record points to another block{_owner_in_words(row, blocks)}"
-    return found | {part: words for part, words in EDITED.items() if kept.get(part) != now[part]}
+    sealed = {part: words for part, words in EDITED.items() if part not in LATER or part in kept}
+    return found | {part: words for part, words in sealed.items() if kept.get(part) != now[part]}
 
 
 def _files_in_words(row: Character, blocks: BlockStore) -> str:

@@ -5,6 +5,7 @@ onboarding, in nats a token. Chaudhry et al. (arXiv 1801.10112, eq. 3) take the 
 `neekoctl history` has them all.
 """
 
+import math
 from dataclasses import dataclass, field
 
 from neekoctl.gating import reaches
@@ -60,4 +61,15 @@ class Checked:
     @property
     def comparable(self) -> bool:
         """Whether what was recorded is what was measured that day."""
-        return not self.faults.keys() & {"probes", "baseline"}
+        return not self.faults.keys() & {"probes", "baseline", "tokens"}
+
+    @property
+    def is_measurable(self) -> bool:
+        """Whether there is a block, and the probes it was measured by; anything else is told and not run."""
+        return not self.faults.keys() & {"files", "probes", "baseline"}
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether what was measured belongs into the history: of its own block, and numbers."""
+        own = not self.faults.keys() & {"files", "block", "record", "probes", "baseline", "tokens", "run"}
+        return own and bool(self.now) and all(math.isfinite(each.total) for each in self.now)

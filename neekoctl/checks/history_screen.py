@@ -33,6 +33,8 @@ def show(document: dict[str, Any]) -> None:
     console.print(table)
     for step in document["revisions"][-fits:]:
         console.print(f"  [dim]{escape(step['title'])}[/]")
+    if (earlier := len(document["revisions"]) - fits) > 0:
+        console.print(f"  [dim]{earlier} earlier revisions do not fit: --html or a wider terminal shows them[/]")
     lost, transfer = (number(document[key], "+.4f") for key in ("forgetting", "backward_transfer"))
     console.print(f"forgetting {lost} nats a token, backward transfer {transfer}; a dot was not measured")
 

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from neekoctl.checks.findings import Checked, Flip
-from neekoctl.measuring import answered, confirmed, environment, heldout_messages, scored
+from neekoctl.measuring import DECIDING, answered, as_read, confirmed, environment, heldout_messages, scored
 from neekoctl.stage import Stage
 from recipes.scores import Score
+from registry.errors import NeekoError
+from registry.names import fold
 from registry.neighbours import nearest
 from registry.seals import broken
 from registry.store import Registry
@@ -33,8 +35,12 @@ Here = dict[str | None, Character]  # residents by block
 
 
 def look_at(registry: Registry, row: Character) -> Checked:
-    """A character's files and records, against its seal."""
-    return Checked(row, broken(row, registry.probes(row), registry.blocks))
+    """A character's files and records, against its seal; and whether it still answers to its names."""
+    faults = broken(row, registry.probes(row), registry.blocks)
+    held = {fold(each) for each in registry.handles().get(row.id or 0, [])}
+    if lost := [name for name in [row.name, *row.description.get("aliases", [])] if fold(name) not in held]:
+        faults["names"] = f"it no longer answers to {', '.join(lost)}"
+    return Checked(row, faults)
 
 
 def measure_residents(stage: Stage, found: Sequence[Checked], first: dict[int, dict[str, list[float]]],
@@ -45,10 +51,10 @@ def measure_residents(stage: Stage, found: Sequence[Checked], first: dict[int, d
         report(each.row)
         probes = stage.registry.probes(each.row)
         messages = [heldout_messages(each.row.system_message, probe.prompt, probe.reference) for probe in probes]
-        asked = Asked(each, probes, messages)
-        _score(stage, asked)
-        _answer(stage, asked)
-        _tell_apart(stage, asked, here, first.get(each.row.id or 0, {}))
+        try:
+            _measure(stage, Asked(each, probes, messages), here, first.get(each.row.id or 0, {}))
+        except NeekoError as error:  # its fault alone: the others are looked at all the same
+            each.faults["run"] = f"its block cannot be run: {error}"
         for at in stage.bank.mounted:
             stage.bank.evict(at)
 
@@ -62,17 +68,22 @@ class Asked:
     messages: list[Messages]
 
 
+def _measure(stage: Stage, asked: Asked, here: Here, first: dict[str, list[float]]) -> None:
+    _score(stage, asked)
+    if asked.found.comparable:
+        _answer(stage, asked)
+        _tell_apart(stage, asked, here, first)
+
+
 def _score(stage: Stage, asked: Asked) -> None:
     """In the batches of the day of onboarding, so that the same bytes give the same bits."""
     found = asked.found
     found.now = scored(stage, stage.mounted(found.row, anew=True), asked.messages)
     found.then = [Score(probe.nll * probe.tokens, probe.tokens) for probe in asked.probes]
-    found.elsewhere = _differences(found.row.environment, environment(stage))
-
-
-def _differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What of hardware and versions is not as on the day of onboarding."""
-    return [f"{key} {then.get(key)} then, {value} now" for key, value in now.items() if then.get(key) != value]
+    then, now = found.row.environment, {**environment(stage), "tokens": as_read(stage, asked.messages)}
+    found.elsewhere = [f"{key} {then.get(key)} then, {now[key]} now" for key in DECIDING if then.get(key) != now[key]]
+    if then.get("tokens", now["tokens"]) != now["tokens"]:
+        found.faults["tokens"] = "its probes are other tokens now: the base's tokenizer or chat template is another"
 
 
 def _answer(stage: Stage, asked: Asked) -> None:
@@ -90,14 +101,16 @@ def _tell_apart(stage: Stage, asked: Asked, here: Here, first: dict[str, list[fl
     """How much less likely the replies are under the nearest resident's block, then and now (the distinctness of
     docs/studies/boundary.md). The rivals of the first reading stay the rivals while they live here."""
     found = asked.found
-    kept = {block: nats for block, nats in first.items() if block in here and len(nats) == len(asked.probes)}
+    size, own = len(asked.probes), found.row.block or ""
+    kept = {block: nats for block, nats in first.items() if block in here and block != own and len(nats) == size}
     rivals = [here[block] for block in kept] or _nearest(stage, found.row, list(here.values()))
     for rival in rivals if asked.messages else []:
         if stage.registry.blocks.is_whole(rival.block or ""):
             said = scored(stage, stage.mounted(rival), asked.messages)
             found.rivals[rival.block or ""] = [each.total for each in said]
     if common := [block for block in found.rivals if block in kept]:
-        found.distinct = _margins(kept, common, found.then), _margins(found.rivals, common, found.now)
+        then = [Score(nats, each.tokens) for nats, each in zip(first.get(own, []), found.then, strict=False)]
+        found.distinct = _margins(kept, common, then or found.then), _margins(found.rivals, common, found.now)
 
 
 def _nearest(stage: Stage, row: Character, residents: Sequence[Character]) -> list[Character]:

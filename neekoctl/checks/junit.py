@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from junitparser import Failure, JUnitXml, Skipped, TestCase, TestSuite
-
-from neekoctl.checks.screen import headline
+from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
 
 def write(document: dict[str, Any], path: Path) -> None:
-    """Write the report; a section that was not checked is skipped, with its reason."""
+    """Write the report; what was not judged is skipped, with its reason."""
     report = JUnitXml("neekoctl check")
     for name, section in document["sections"].items():
         report.add_testsuite(_suite(name, section, document["characters"]))
@@ -19,20 +17,34 @@ def write(document: dict[str, Any], path: Path) -> None:
     report.write(str(path), pretty=True)
 
 
+def write_error(sentence: str, path: Path) -> None:
+    """A report of a check that could not run: one case, and it is an error."""
+    suite = TestSuite("neekoctl")
+    case = TestCase("(everybody)", "neekoctl.check")
+    case.result = [Error(_printable(sentence))]
+    suite.add_testcase(case)
+    report = JUnitXml("neekoctl check")
+    report.add_testsuite(suite)
+    report.update_statistics()
+    report.write(str(path), pretty=True)
+
+
 def _suite(name: str, section: dict[str, Any], characters: list[dict[str, Any]]) -> TestSuite:
-    suite = TestSuite(f"neekoctl.{name}")
-    cases = [_case(name, row["name"], row["complaints"][name]) for row in characters]
-    cases.append(_case(name, "everybody", section["common"]))
-    for case in cases:
-        if section["verdict"] == "not checked":
-            case.result = [Skipped(_printable(headline(name, section)))]
-        suite.add_testcase(case)
+    suite, unchecked = TestSuite(f"neekoctl.{name}"), section.get("why")
+    for row in characters:
+        suite.add_testcase(_case(name, section, row["name"], row["complaints"][name], row["unjudged"].get(name)))
+    suite.add_testcase(_case(name, section, "(everybody)", section["common"], unchecked))
     return suite
 
 
-def _case(section: str, character: str, complaints: list[str]) -> TestCase:
-    case = TestCase(_printable(character), f"neekoctl.{section}")
-    case.result = [Failure(_printable(words), section) for words in complaints]
+def _case(name: str, section: dict[str, Any], who: str, complaints: list[str], unjudged: str | None) -> TestCase:
+    case, words = TestCase(_printable(who), f"neekoctl.{name}"), [_printable(each) for each in complaints]
+    if section["verdict"] == "regressed" and words:
+        case.result = [Failure(each, name) for each in words]
+    elif unjudged:
+        case.result = [Skipped(_printable(unjudged))]
+    elif words:  # tolerated
+        case.system_out = "\n".join(words)
     return case
 
 

@@ -3,28 +3,65 @@ Computes nothing of the check."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from registry.errors import NeekoError, UsageError
 from registry.store import Registry
 
 
-def write_reports(registry: Registry, document: dict[str, Any], *, junit: Path | None, html: Path | None,
-                  github: bool) -> None:  # fmt: skip
-    """Write whatever is asked for; folders are made where they are missing."""
-    if junit:
-        from neekoctl.checks import junit as junit_report
+@dataclass(frozen=True)
+class Reports:
+    """Those that are asked for."""
 
-        junit_report.write(document, _ready(junit))
-    if html:
-        from neekoctl.checks import page
-        from registry.readings import matrix
+    junit: Path | None = None
+    html: Path | None = None
+    github: bool = False
 
-        page.write(document, matrix(registry), _ready(html))
-    if github:
-        from neekoctl.checks import github as github_report
+    @contextmanager
+    def told(self) -> Iterator[Reports]:
+        """See first that they can be written, and tell them too when the check cannot run.
 
-        github_report.tell(document)
+        Raises:
+            UsageError: a report would overwrite a folder.
+        """
+        for path in (self.junit, self.html):
+            if path is not None and path.is_dir():
+                raise UsageError(f"{path} is a folder: name the file to write the report to.")
+        try:
+            yield self
+        except NeekoError as error:
+            self._write_error(str(error))
+            raise
+
+    def _write_error(self, sentence: str) -> None:
+        if self.junit:
+            from neekoctl.checks import junit
+
+            junit.write_error(sentence, _ready(self.junit))
+        if self.github:
+            from neekoctl.checks import github
+
+            github.tell_error(sentence)
+
+    def write(self, registry: Registry, document: dict[str, Any]) -> None:
+        """Write them; folders are made where they are missing."""
+        if self.junit:
+            from neekoctl.checks import junit
+
+            junit.write(document, _ready(self.junit))
+        if self.html:
+            from neekoctl.checks import page
+            from registry.readings import matrix
+
+            page.write(document, matrix(registry), _ready(self.html))
+        if self.github:
+            from neekoctl.checks import github
+
+            github.tell(document)
 
 
 def _ready(path: Path) -> Path:

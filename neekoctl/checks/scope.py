@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from registry.errors import NothingToCheck, UsageError
+from registry.readings import readings
 from registry.revisions import newest, settled_since
 from registry.store import Registry
 from registry.tables import Character
@@ -15,9 +17,9 @@ from registry.tables import Character
 class Scope:
     """Everybody, unless one of these says otherwise."""
 
-    only: str | None = None
+    only: Sequence[str] = ()
     changed_since: int | None = None  # a revision: who moved in, or came back, after it
-    sample: int | None = None  # so many of them, drawn anew each day of history
+    sample: int | None = None  # so many of them, drawn anew each time
 
     def chosen(self, registry: Registry) -> tuple[list[Character], list[Character]]:
         """Who is checked, and who is left out.
@@ -27,26 +29,29 @@ class Scope:
             NothingToCheck: nobody is there.
         """
         everybody = registry.characters(status=("ready",))
-        rows = [registry.ready(self.only)] if self.only else everybody
+        named = {registry.ready(name).id for name in self.only}
+        rows = [row for row in everybody if row.id in named or not named]
         if self.changed_since is not None:
             moved = settled_since(registry, self.changed_since)
             rows = [row for row in rows if row.id in moved]
         if self.sample is not None:
             rows = _sampled(registry, rows, self.sample)
         if not rows:
-            raise NothingToCheck(self._why_nobody(bool(everybody)))
+            raise NothingToCheck(self._why_nobody(registry, bool(everybody)))
         kept = {row.id for row in rows}
         return rows, [row for row in everybody if row.id not in kept]
 
-    def _why_nobody(self, somebody_lives_here: bool) -> str:
+    def _why_nobody(self, registry: Registry, somebody_lives_here: bool) -> str:
         if not somebody_lives_here:
-            return "There is nobody to check: add a character first with `neekoctl add-character`."
-        return f"Nobody of those asked for has moved in since revision {self.changed_since}: check without it."
+            home = registry.layout.home
+            return f"There is nobody to check in {home}: `neekoctl add-character` moves the first one in."
+        return f"Nobody of those asked for has moved in since {self.changed_since}: leave --changed-since out."
 
 
 def _sampled(registry: Registry, rows: list[Character], size: int) -> list[Character]:
-    """The same people at the same revision, others at the next: over time everybody's turn comes."""
+    """Others after every check and every revision: over time everybody's turn comes."""
     if size < 1:
         raise UsageError("--sample wants a number of characters, at least 1.")
-    drawn = {row.id for row in random.Random(newest(registry)).sample(rows, min(size, len(rows)))}
+    seed = f"{newest(registry)}:{readings(registry)}"
+    drawn = {row.id for row in random.Random(seed).sample(rows, min(size, len(rows)))}
     return [row for row in rows if row.id in drawn]

@@ -31,12 +31,12 @@ def show(document: dict[str, Any]) -> None:
 
 def _characters(console: Console, rows: list[dict[str, Any]]) -> None:
     table = Table(box=None, pad_edge=False)
-    for title in ("CHARACTER", "WEIGHTS", "NLL THEN", "NOW", "LOST", "REPLIES", "FOUND", "DISTINCT"):
+    for title in ("CHARACTER", "WEIGHTS", "THEN", "NOW", "LOST", "REPLIES", "FOUND", "STYLE"):
         table.add_column(title, justify="left" if title in ("CHARACTER", "WEIGHTS") else "right", no_wrap=True)
     for row in rows:
         table.add_row(
             f"[red]{escape(row['name'])}[/]" if row["regressed"] else escape(row["name"]),
-            "same" if row["weights_identical"] else "[red]changed[/]",
+            "same" if row["weights_identical"] else f"[red]{row['weights']}[/]",
             *(number(row[key]) for key in ("nll_baseline", "nll_now")),
             number(row["forgetting"], "+.4f"),
             f"{row['replies_identical']}/{row['replies']}",
@@ -64,9 +64,14 @@ def _sections(console: Console, sections: dict[str, dict[str, Any]]) -> None:
 
 
 def headline(name: str, section: dict[str, Any]) -> str:
-    """The figures of a section in one line."""
+    """The figures of a section in one line, and of how many it says nothing."""
     if section["verdict"] == "not checked":
         return str(section["why"])
+    left = len(section["unjudged"])
+    return _figures(name, section) + (f"; {left} {'is' if left == 1 else 'are'} not judged" if left else "")
+
+
+def _figures(name: str, section: dict[str, Any]) -> str:
     if name == "weights":
         return f"{section['identical']} of {section['characters']} as they were stored"
     if name == "likelihood":
@@ -77,7 +82,8 @@ def headline(name: str, section: dict[str, Any]) -> str:
     if name == "gate":
         now, then = _share(section["accuracy_now"]), _share(section["accuracy_baseline"])
         test = f"exact McNemar p = {section['p']:.3f}; version {section['version']}"
-        return f"{now} of {section['questions']} questions reach their owners, {then} then ({test})"
+        left = f"; {section['unrouted']} were never routed" if section["unrouted"] else ""
+        return f"{now} of {section['questions']} questions reach their owners, {then} then ({test}){left}"
     return f"distinctness {number(section['now'], '+.3f')} nats a token, {number(section['baseline'], '+.3f')} at first"
 
 

@@ -14,7 +14,9 @@ from typing import Any
 from neekoctl.checks.tolerances import Tolerances
 from neekoctl.checks.verdicts import SECTIONS, Judged, difference, flips
 from neekoctl.gating import reaches
-from recipes.scores import mean_nll
+from recipes.scores import Score, mean_nll
+
+RECORDS = {"record", "probes", "baseline", "identity", "names"}  # faults of what is written of a character
 
 
 def entry(judged: Judged, sections: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -25,6 +27,7 @@ def entry(judged: Judged, sections: dict[str, dict[str, Any]]) -> dict[str, Any]
     return {
         "name": found.row.name,
         "weights_identical": not found.faults,
+        "weights": "same" if not found.faults else "changed" if found.faults.keys() - RECORDS else "edited",
         "nll_baseline": _number(found.then and mean_nll(found.then)),
         "nll_now": _number(found.then and mean_nll(found.now)),
         "forgetting": _number(found.forgetting),
@@ -41,10 +44,11 @@ def entry(judged: Judged, sections: dict[str, dict[str, Any]]) -> dict[str, Any]
         "found": sum(reaches(route.now, route.owner) for route in found.routes),
         "lost": lost,
         "gained": gained,
-        "distinctness_baseline": mean_nll(found.distinct[0]) if found.distinct else None,
-        "distinctness": mean_nll(found.distinct[1]) if found.distinct else None,
-        "drift": drift.mean if drift else None,
+        "distinctness_baseline": _number(found.distinct and mean_nll(found.distinct[0])),
+        "distinctness": _number(found.distinct and mean_nll(found.distinct[1])),
+        "drift": _number(drift and drift.mean),
         "complaints": judged.complaints,
+        "unjudged": judged.unjudged,
         "regressed": any(judged.complaints[name] and sections[name]["verdict"] == "regressed" for name in SECTIONS),
         "complaint": "; ".join(told),
     }  # fmt: skip
@@ -55,56 +59,55 @@ def _number(value: Any) -> float | None:
     return value if isinstance(value, float) and math.isfinite(value) else None
 
 
-def sections(judged: Sequence[Judged], gate: dict[str, Any], allowed: Tolerances) -> dict[str, dict[str, Any]]:
-    """The five sections of the document, each with its verdict."""
-    figures = {"weights": _weights(judged), "likelihood": _likelihood(judged), "replies": _replies(judged),
-               "gate": gate, "style": _style(judged)}  # fmt: skip
+def sections(judged: Sequence[Judged], gate: dict[str, Any], allowed: Tolerances,
+             unaccounted: Sequence[str] = ()) -> dict[str, dict[str, Any]]:  # fmt: skip
+    """The five sections of the document, each with its verdict; `unaccounted` are moves that no revision tells of."""
+    weights = {**_weights(judged), "complaints": list(unaccounted)}
+    figures = {"weights": weights, "likelihood": _likelihood(judged), "replies": _replies(judged), "gate": gate,
+               "style": _style(judged)}  # fmt: skip
     found = {}
     for name, each in figures.items():
         complaints = [f"{one.found.row.name}: {words}" for one in judged for words in one.complaints[name]]
         common = each.pop("complaints", [])
         too_many = len({one.found.row.id for one in judged if one.complaints[name]}) > allowed.weights
-        failed = bool(complaints or common) and (name != "weights" or too_many)
-        measured, why = each.pop("measured"), each.pop("why")
-        verdict = "regressed" if failed else "pass" if measured else "not checked"
-        unmeasured = {} if measured else {"why": why}
-        found[name] = {"verdict": verdict, **unmeasured, **each, "complaints": complaints + common, "common": common}
+        failed = bool(common) or (bool(complaints) and (name != "weights" or too_many))
+        unjudged = {one.found.row.name: one.unjudged[name] for one in judged if name in one.unjudged}
+        why = each.pop("why", "") or next(iter(unjudged.values()), "nobody is there")
+        verdict = "regressed" if failed else "pass" if len(unjudged) < len(judged) else "not checked"
+        found[name] = {"verdict": verdict, **({"why": why} if verdict == "not checked" else {}), **each,
+                       "unjudged": unjudged, "complaints": complaints + common, "common": common}  # fmt: skip
     return found
 
 
 def _weights(judged: Sequence[Judged]) -> dict[str, Any]:
-    identical = sum(not each.found.faults for each in judged)
-    return {"measured": len(judged), "why": "", "characters": len(judged), "identical": identical}
+    return {"characters": len(judged), "identical": sum(not each.found.faults for each in judged)}
 
 
 def _likelihood(judged: Sequence[Judged]) -> dict[str, Any]:
-    lost = [(each.found.row.created_at, each.found.forgetting) for each in judged if each.found.forgetting is not None]
-    earlier = [forgetting for _, forgetting in sorted(lost)[:-1]]
-    together = difference(
-        [score for each in judged for score in each.found.now],
-        [score for each in judged for score in each.found.then],
-        judged[0].allowed,
-    ) if judged else None  # fmt: skip
+    known = sorted((each.found for each in judged if "likelihood" not in each.unjudged),
+                   key=lambda each: each.row.created_at)  # fmt: skip
+    lost = [each.forgetting or 0.0 for each in known]
     return {
-        "measured": len(lost),
-        "why": "nobody has probes, or the base is not theirs",
-        "probes": sum(len(each.found.now) for each in judged),
-        "forgetting": _number(sum(forgetting for _, forgetting in lost) / len(lost)) if lost else None,
-        "interval": [together.low, together.high] if together else None,
-        "backward_transfer": _number(-sum(earlier) / len(earlier)) if earlier else None,
+        "probes": sum(len(each.now) for each in known),
+        "forgetting": _number(sum(lost) / len(lost)) if lost else None,
+        "interval": _interval(lost, judged[0].allowed) if judged else None,
+        "backward_transfer": _number(-sum(lost[:-1]) / len(lost[:-1])) if lost[:-1] else None,
     }
 
 
+def _interval(lost: Sequence[float], allowed: Tolerances) -> list[float] | None:
+    """Of the mean over characters: they are drawn anew, since the probes of one are not independent."""
+    found = difference([Score(each, 1) for each in lost], [Score(0.0, 1)] * len(lost), allowed.significance)
+    return [found.low, found.high] if found else None
+
+
 def _replies(judged: Sequence[Judged]) -> dict[str, Any]:
-    compared = [each.found for each in judged if not each.found.elsewhere]
-    asked = sum(len(each.now) for each in compared)
-    identical = asked - sum(len(each.flips) for each in compared)
-    why = "nobody who has probes moved in on this hardware and these versions"
-    return {"measured": asked, "why": why, "replies": asked, "identical": identical}
+    known = [each.found for each in judged if "replies" not in each.unjudged]
+    asked = sum(len(each.now) for each in known)
+    return {"replies": asked, "identical": asked - sum(len(each.flips) for each in known)}
 
 
 def _style(judged: Sequence[Judged]) -> dict[str, Any]:
-    known = [each.found.distinct for each in judged if each.found.distinct]
+    known = [each.found.distinct for each in judged if "style" not in each.unjudged and each.found.distinct]
     first, now = (sum(mean_nll(pair[side]) for pair in known) / len(known) if known else None for side in (0, 1))
-    why = "a first check has noted whom each is nearest to; the next one compares"
-    return {"measured": len(known), "why": why, "characters": len(known), "baseline": first, "now": now}
+    return {"characters": len(known), "baseline": _number(first), "now": _number(now)}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from registry.errors import UsageError
 
@@ -25,6 +25,14 @@ class Tolerances(BaseModel):
     gate: float = Field(default=0.05, ge=0, le=1, description="share of the questions that no longer find their owner")
     style: float = Field(default=0.05, ge=0, description="nats a token of distinctness lost")
     significance: float = Field(default=0.05, gt=0, lt=1, description="of the tests on likelihood, gate and style")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_yes_and_no(cls, value: object) -> object:
+        """YAML's true and false would count as 1 and 0."""
+        if isinstance(value, bool):
+            raise ValueError("wants a number")
+        return value
 
 
 def tolerances(file: Path | None, changed: Sequence[str]) -> Tolerances:

@@ -8,8 +8,11 @@ from functools import cached_property
 
 from neekoctl.checks.findings import Checked, Route
 from neekoctl.checks.tolerances import Tolerances
+from neekoctl.gating import reaches
 from recipes.scores import Difference, Score, paired_bootstrap
 
+CEILING = 10  # times the tolerance elsewhere: so large a loss needs no test
+ALL = 3  # of a character's questions, every one lost
 SECTIONS = ("weights", "likelihood", "replies", "gate", "style")
 
 
@@ -19,16 +22,21 @@ class Judged:
 
     found: Checked
     allowed: Tolerances
+    among: int = 1  # so many are judged: the more are asked, the rarer each may be wrong (Bonferroni)
+
+    @property
+    def significance(self) -> float:
+        return self.allowed.significance / self.among
 
     @cached_property
     def loss(self) -> Difference | None:
         """Of likelihood since the day of onboarding."""
-        return difference(self.found.now, self.found.then, self.allowed)
+        return difference(self.found.now, self.found.then, self.significance)
 
     @cached_property
     def drift(self) -> Difference | None:
         """Of distinctness since it was first measured."""
-        return difference(*self.found.distinct, self.allowed) if self.found.distinct else None
+        return difference(*self.found.distinct, self.significance) if self.found.distinct else None
 
     @cached_property
     def complaints(self) -> dict[str, list[str]]:
@@ -36,12 +44,30 @@ class Judged:
         told = behaviour if self.found.comparable else [()] * len(behaviour)
         return dict(zip(SECTIONS, map(list, (self.found.faults.values(), *told)), strict=True))
 
+    @cached_property
+    def unjudged(self) -> dict[str, str]:
+        """The sections that say nothing of it, and why."""
+        found, why = self.found, {}
+        if not found.now or not found.comparable:
+            reason = (
+                "its block or records are not as they were stored" if found.faults else "nothing of it was held out"
+            )
+            why = dict.fromkeys(("likelihood", "replies", "style"), reason)
+        if not found.routes or not found.comparable:
+            why["gate"] = why.get("likelihood", "no question of it was routed before")
+        if found.elsewhere:
+            why.setdefault("replies", f"not where it moved in ({'; '.join(found.elsewhere)}): its likelihood is judged")
+        if not found.distinct:
+            why.setdefault("style", "no earlier check noted whom it is nearest to; the next one compares")
+        return why
+
     def _likelihood(self) -> Iterable[str]:
         forgetting, elsewhere = self.found.forgetting, bool(self.found.elsewhere)
         limit = self.allowed.likelihood_elsewhere if elsewhere else self.allowed.likelihood
         if forgetting is None or forgetting <= limit:  # NaN is neither
             return
-        if not (elsewhere and self.loss and self.loss.low <= 0):  # at home nothing is left to chance
+        by_chance = self.loss and self.loss.low <= 0 and forgetting <= CEILING * limit
+        if not (elsewhere and by_chance):  # at home nothing is left to chance
             yield f"the held-out likelihood fell by {forgetting:.4f} nats a token"
 
     def _replies(self) -> Iterable[str]:
@@ -51,7 +77,7 @@ class Judged:
 
     def _gate(self) -> Iterable[str]:
         routes = self.found.routes
-        if is_loss(routes, self.allowed):
+        if is_loss(routes, self.allowed, self.among):
             yield f"the gate no longer finds it for {flips(routes)[0]} of {len(routes)} questions"
 
     def _style(self) -> Iterable[str]:
@@ -59,10 +85,11 @@ class Judged:
             yield f"its replies lost {self.drift.mean:.4f} nats a token of distinctness"
 
 
-def difference(first: Sequence[Score], second: Sequence[Score], allowed: Tolerances) -> Difference | None:
+def difference(first: Sequence[Score], second: Sequence[Score], significance: float) -> Difference | None:
+    """None where there are too few, or one is no number."""
     if len(first) < 2 or any(each.total != each.total for each in (*first, *second)):
         return None
-    return paired_bootstrap(first, second, 1 - allowed.significance)
+    return paired_bootstrap(first, second, 1 - significance)
 
 
 def flips(routes: Sequence[Route]) -> tuple[int, int]:
@@ -78,8 +105,10 @@ def mcnemar(lost: int, gained: int) -> float:
     return float(binomtest(lost, lost + gained, alternative="greater").pvalue) if lost + gained else 1.0
 
 
-def is_loss(routes: Sequence[Route], allowed: Tolerances) -> bool:
-    """Whether the gate finds too few: more are lost than tolerated, and it is no chance. Fewer than five flips can
-    never tell, at the usual significance."""
+def is_loss(routes: Sequence[Route], allowed: Tolerances, among: int = 1) -> bool:
+    """Whether the gate finds too few: more are lost than tolerated, and it is no chance, or `ALL` or more were found
+    and none is. Fewer than five flips can never tell otherwise, at the usual significance."""
     lost, gained = flips(routes)
-    return lost - gained > allowed.gate * len(routes) and mcnemar(lost, gained) < allowed.significance
+    found = sum(reaches(route.then, route.owner) for route in routes)
+    no_chance = mcnemar(lost, gained) < allowed.significance / among or (ALL <= lost == found and not gained)
+    return lost - gained > allowed.gate * len(routes) and no_chance

@@ -26,7 +26,7 @@ def add_character(
         bool, typer.Option("--accept-gate", help="Take a gate under which residents are found less often.")
     ] = False,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Whoever has the name moves out when this one moves in.")
+        bool, typer.Option("--replace", help="Whoever has the name, if anybody, moves out when this one moves in.")
     ] = False,
     neighbours: Annotated[
         int | None,

@@ -11,12 +11,15 @@ REGRESSED = 3
 
 
 def check(
-    only: Annotated[str | None, typer.Option(help="Check this character alone.", show_default=False)] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Check this character alone; repeatable.", show_default=False),
+    ] = None,
     changed_since: Annotated[
         int | None, typer.Option(metavar="REV", help="Check who moved in after this revision.", show_default=False)
     ] = None,
     sample: Annotated[
-        int | None, typer.Option(metavar="N", help="Check so many, others at each revision.", show_default=False)
+        int | None, typer.Option(metavar="N", help="Check so many, others each time.", show_default=False)
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="The tolerances; check.yaml if there is one here.", show_default=False)
@@ -33,17 +36,18 @@ def check(
     from neekoctl import render
     from neekoctl.checks import screen
     from neekoctl.checks.checking import check as run
-    from neekoctl.checks.reporting import write_reports
+    from neekoctl.checks.reporting import Reports
     from neekoctl.checks.scope import Scope
     from neekoctl.checks.tolerances import tolerances
     from registry.layout import Layout
     from registry.store import Registry
 
-    allowed, scope = tolerances(config, tolerance or []), Scope(only, changed_since, sample)
-    registry = Registry(Layout.default())
-    with render.counting("checking", len(scope.chosen(registry)[0])) as step:
-        document = run(registry, scope, allowed, say=render.say, report=lambda row: step(row.name))
-    render.document(document) if json else screen.show(document)
-    write_reports(registry, document, junit=junit, html=html, github=github)
+    with Reports(junit, html, github).told() as reports:
+        allowed, scope = tolerances(config, tolerance or []), Scope(only or [], changed_since, sample)
+        registry = Registry(Layout.default())
+        with render.counting("checking", len(scope.chosen(registry)[0])) as step:
+            document = run(registry, scope, allowed, say=render.say, report=lambda row: step(row.name))
+        render.document(document) if json else screen.show(document)
+        reports.write(registry, document)
     if document["verdict"] == "regressed":
         raise typer.Exit(REGRESSED)

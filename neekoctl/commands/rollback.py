@@ -28,3 +28,6 @@ def rollback(
         raise typer.Exit(1)
     document = go_back(Registry(Layout.default()), revision)
     render.document(document) if json else render.went_back(document)
+    if damaged := document["certificate"]["changed"]:
+        render.error(f"The blocks of {', '.join(damaged)} are damaged: `neekoctl check` tells how.")
+        raise typer.Exit(1)

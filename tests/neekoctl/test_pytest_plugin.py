@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from registry.store import Registry
-from tests.neekoctl.test_check import change_alpha
+from tests.neekoctl.faults import change_alpha
 
 pytestmark = pytest.mark.usefixtures("pico_environment")
 

@@ -52,10 +52,13 @@ def test_a_failed_replacement_changes_nothing(neekoctl, registry: Registry, tmp_
     assert neekoctl("chat", "--as", "bee", "--once", "Hello", "--max-new-tokens", 2).code == 0
 
 
-def test_only_who_is_there_can_be_replaced_and_only_by_its_own_names(neekoctl, registry: Registry,
-                                                                     tmp_path: Path) -> None:  # fmt: skip
-    nobody = neekoctl("add-character", write_profile(tmp_path, "Dog"), "--replace", *QUICK)
-    assert (nobody.code, "Dog" in nobody.err) == (1, True)
+def test_where_nobody_has_the_name_replacing_is_adding(neekoctl, registry: Registry, tmp_path: Path) -> None:
+    first = neekoctl("add-character", write_profile(tmp_path, "Dog"), "--replace", *QUICK, "--json").document
+    again = neekoctl("add-character", write_profile(tmp_path, "Dog"), "--replace", *QUICK, "--json").document
+    assert (first["replaced"], again["replaced"]) == (None, first["block"])
+
+
+def test_nobody_is_replaced_by_an_alias(neekoctl, registry: Registry, tmp_path: Path) -> None:
     taken = neekoctl("add-character", write_profile(tmp_path, "Bee", ("Cub",)), "--replace", *QUICK)
     assert (taken.code, "Cub already answers" in taken.err) == (1, True)
 

@@ -68,3 +68,12 @@ def test_nothing_has_happened_in_an_empty_home(neekoctl) -> None:
     assert neekoctl("log", "--json").document == []
     assert "Nothing has happened" in neekoctl("log").out
     assert neekoctl("rollback", 0, "--yes").code == 2
+
+
+@pytest.mark.usefixtures("three")
+def test_who_is_damaged_after_going_back_is_named(neekoctl, home: Path) -> None:
+    block = neekoctl("show", "ant", "--json").document["block"]
+    path = home / "blocks" / block[:2] / block / "adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    done = neekoctl("rollback", 3, "--yes")
+    assert (done.code, "The blocks of Ant are damaged" in done.err) == (1, True)

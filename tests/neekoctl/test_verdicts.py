@@ -40,6 +40,24 @@ def test_elsewhere_a_loss_must_be_more_than_tolerated_and_no_chance() -> None:
     assert "likelihood" in complaints(found([20.0], [21.0], **away))  # one probe has no interval
 
 
+def test_elsewhere_a_very_large_loss_needs_no_test() -> None:
+    away = {"elsewhere": ["torch 1 then, 2 now"]}
+    assert complaints(found([20.0] * 3, [20.0, 20.0, 21.0], **away)) == {}  # by one of three
+    assert "likelihood" in complaints(found([20.0] * 3, [20.0, 20.0, 120.0], **away))
+
+
+def test_the_more_are_asked_the_rarer_each_may_be_wrong() -> None:
+    routes = [Route("Ant", "?", "Ant", "Bee")] * 5 + [Route("Ant", "?", "Ant", "Ant")]
+    assert is_loss(routes, ALLOWED)
+    assert not is_loss(routes, ALLOWED, among=2)
+    drift = found([20.0] * 8, [20.0] * 8, distinct=([Score(5.0 + each, 10) for each in range(8)],
+                                                    [Score(3.0 + 1.4 * each, 10) for each in range(8)]))  # fmt: skip
+    alone, among = Judged(drift, ALLOWED).drift, Judged(drift, ALLOWED, among=20).drift
+    assert alone is not None
+    assert among is not None
+    assert among.low < alone.low
+
+
 def test_no_number_is_a_loss() -> None:
     assert complaints(found([20.0, 30.0], [float("nan"), 30.0])) == {
         "likelihood": ["the held-out likelihood fell by nan nats a token"]
@@ -65,7 +83,9 @@ def test_the_gate_loses_somebody_when_it_is_no_chance_and_more_than_tolerated() 
         return is_loss([*kept, *[fell] * lost, *[rose] * gained], ALLOWED)
 
     assert lost(5, 0, 8)
-    assert not lost(4, 0, 8)  # p is 1/16
+    assert not lost(4, 1, 8)
+    assert lost(3, 0, 3)  # every one that was found
+    assert not lost(2, 0, 2)
     assert not lost(5, 0, 200)  # 2.5 % is tolerated
     assert not lost(6, 3, 20)
     assert lost(12, 2, 20)
@@ -108,6 +128,13 @@ def test_backward_transfer_leaves_the_newest_out() -> None:
     assert told["likelihood"]["forgetting"] == pytest.approx(0.2)
     assert told["likelihood"]["backward_transfer"] == pytest.approx(-0.15)
     assert told["gate"]["verdict"] == "not checked"
+
+
+def test_the_interval_of_the_mean_is_over_characters() -> None:
+    judged = [Judged(found([20.0] * 30, [20.0 + lost] * 30), ALLOWED) for lost in (0.0, 0.0, 5.0)]
+    told = sections(judged, {"measured": 0, "why": "no gate"}, ALLOWED)["likelihood"]
+    assert told["forgetting"] == pytest.approx(0.5 / 3)
+    assert told["interval"][0] <= 0 < told["forgetting"] < told["interval"][1]
 
 
 def test_tolerated_weights_pass_and_are_told() -> None:

@@ -1,0 +1,104 @@
+"""Where the gate takes every probe now, and whether it is the gate that was fitted. Knows no model, no verdict on a
+character and no screen.
+
+The same version over the same residents routes the same way, so its settings are sealed; another version is judged by
+the questions it loses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from neekoctl.checks.findings import Checked, Route
+from neekoctl.checks.tolerances import Tolerances
+from neekoctl.checks.verdicts import flips, is_loss, mcnemar
+from neekoctl.gating import reaches
+from registry.errors import BlockDamaged, EncoderMismatch, NeekoError
+from registry.gates import active_gate, settings_digest
+from registry.revisions import arrivals
+from registry.store import Registry
+from registry.tables import Gate
+
+Say = Callable[[str], None]
+
+
+def section(registry: Registry, found: Sequence[Checked], allowed: Tolerances, say: Say) -> dict[str, Any]:
+    """Route every probe, noted with its owner; the figures of the section, and what is nobody's alone."""
+    version, why, unrouted = active_gate(registry), "", 0
+    complaints = list(_faults(registry, found, version))
+    try:
+        unrouted = _route(registry, found, say)
+    except (BlockDamaged, EncoderMismatch) as error:
+        complaints.append(f"it cannot be asked: {error}")
+    except NeekoError as error:
+        why = str(error)
+        say(f"the gate is not checked: {error}")
+    routes = [route for each in found for route in each.routes]
+    lost, gained = flips(routes)
+    if is_loss(routes, allowed):
+        complaints.append(f"{lost} of {len(routes)} questions no longer reach their owners, {gained} newly do")
+    return {
+        "version": version.version if version else None,
+        "questions": len(routes),
+        "unrouted": unrouted,
+        "accuracy_baseline": _share([reaches(route.then, route.owner) for route in routes]),
+        "accuracy_now": _share([reaches(route.now, route.owner) for route in routes]),
+        "p": mcnemar(lost, gained),
+        "flips": [
+            {**vars(route), "lost": route.lost}
+            for route in sorted(routes, key=lambda each: not each.lost)
+            if route.then != route.now
+        ],
+        "why": why,
+        "complaints": complaints,
+    }
+
+
+def _share(hits: Sequence[bool]) -> float | None:
+    return sum(hits) / len(hits) if hits else None
+
+
+def _route(registry: Registry, found: Sequence[Checked], say: Say) -> int:
+    """Fill in everybody's routes; returns how many probes could not be compared, never routed or not embedded."""
+    from neekoctl.gating import judge
+    from neekoctl.routing import Router, texts_of
+
+    router, left = Router(registry, texts_of(registry, None, say)), 0
+    for each in found:
+        probes = registry.probes(each.row)
+        known = [probe for probe in probes if probe.routed is not None]
+        routed = judge(router, [(probe, each.row.name) for probe in known]).routed
+        each.routes = [Route(each.row.name, probe.prompt[-1]["content"], probe.routed or "", routed[probe.id or 0])
+                       for probe in known if probe.id in routed]  # fmt: skip
+        left += len(probes) - len(each.routes)
+    return left
+
+
+def _faults(registry: Registry, found: Sequence[Checked], version: Gate | None) -> Iterator[str]:
+    """What is wrong with the gate before anybody asks it."""
+    if version is None:
+        if any(probe.routed_by is not None for each in found for probe in registry.probes(each.row)):
+            yield "no version of it is in use, and questions were routed by one"
+        return
+    sealed = version.evidence.get("settings")
+    if sealed not in (None, settings_digest(version.settings)):
+        yield f"the settings of version {version.version} were edited in the database"
+    if others := [each.row.name for each in found if _digest(each.row.encoder) != _digest(version.encoder)]:
+        yield f"{', '.join(others)} and version {version.version} were embedded by different encoders"
+    if missing := list(_unfitted(registry, found, version)):
+        yield f"version {version.version} was fitted without {', '.join(missing)}"
+
+
+def _digest(encoder: str | None) -> str | None:
+    """An encoder is known by its fingerprint; names of one may differ."""
+    return encoder.rpartition("@")[2] if encoder else None
+
+
+def _unfitted(registry: Registry, found: Sequence[Checked], version: Gate) -> Iterator[str]:
+    """Those whom the version was not fitted on though they had moved in when it was."""
+    since = arrivals(registry)
+    known = version.evidence.get("fitted_on", since)  # a version that came from elsewhere does not tell
+    for each in found:
+        if each.row.id not in known and since.get(each.row.id or 0, "") < version.created_at:
+            yield each.row.name
