@@ -4,7 +4,6 @@ there. Knows rows; nothing of how a bundle is written or unpacked, and no model.
 
 from collections import defaultdict
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from registry.ranks import RankRange, allocate
 from registry.shapes import TABLES, Rows, plain
 from registry.store import Registry
 from registry.tables import Bank, Character, Gate, Handle, Revision
-from registry.unpacking import put_head, stored, unpacked
+from registry.unpacking import Parcel, put_blocks, put_heads, sweep_heads, undone, unpacked
 
 OWN = ("handle", "probe", "prototype", "parent", "certificate", "reading")  # tables whose rows belong to somebody
 
@@ -33,6 +32,7 @@ class Moved:
     name: str
     was: RankRange
     now: RankRange
+    block: str
 
 
 @dataclass
@@ -57,13 +57,23 @@ def load(registry: Registry, path: Path, *, rehearse: bool = False) -> Arrival:
         RankError: a bank has no room for everybody.
     """
     with opened(path) as bundle, unpacked(registry, bundle) as parcel:
-        with stored(registry, {} if rehearse else parcel.blocks), ExitStack() as undo:
-            with registry.reading() if rehearse else registry.writing() as session:
-                arrival = _arrived(session, bundle)
-                for here, there in {} if rehearse else arrival.heads.items():
-                    put_head(registry.layout.head(here), parcel.heads[there], undo)
-            undo.pop_all()
+        arrival = _rehearsed(registry, bundle) if rehearse else _settled(registry, bundle, parcel)
         arrival.blocks = len(parcel.blocks)
+        return arrival
+
+
+def _rehearsed(registry: Registry, bundle: Bundle) -> Arrival:
+    with registry.reading() as session:
+        return _arrived(session, bundle)
+
+
+def _settled(registry: Registry, bundle: Bundle, parcel: Parcel) -> Arrival:
+    """The rows and what they name, under one lock: there is never a resident without a block."""
+    with undone(registry, parcel), registry.writing() as session:
+        sweep_heads(registry, session)
+        arrival = _arrived(session, bundle)
+        put_blocks(registry, session, bundle, parcel, [each.block for each in arrival.moved_in])
+        put_heads(registry, parcel, arrival.heads)
         return arrival
 
 
@@ -89,7 +99,7 @@ def _restored(session: Session, bundle: Bundle) -> Arrival:
     for name, values in plain(rows).items():
         if name != "bank" and values:
             session.connection().execute(insert(TABLES[name]), values)
-    moved = [Moved(row.name, *[RankRange(row.start, row.stop)] * 2) for row in rows.residents]
+    moved = [Moved(row.name, ranks := RankRange(row.start, row.stop), ranks, row.block or "") for row in rows.residents]
     gate = rows.active_gate
     return Arrival(True, moved, gate=gate.version if gate else None, heads={each: each for each in bundle.heads})
 
@@ -159,7 +169,7 @@ def _moved_in(session: Session, row: Character, bank: Bank, own: Mapping[str, li
         each.id, each.character_id = None, row.id
         session.add(each)
     session.flush()
-    return Moved(row.name, was, now)
+    return Moved(row.name, was, now, row.block or "")
 
 
 def _refuse_taken(session: Session, newcomer: str, aliases: list[str]) -> None:

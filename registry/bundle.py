@@ -67,6 +67,10 @@ class Bundle:
         """The gate's version -> the member that it has learned."""
         return {int(found[1]): name for name in self.manifest.members if (found := HEAD_MEMBER.fullmatch(name))}
 
+    @property
+    def profiles(self) -> list[str]:
+        return [name for name in self.manifest.members if name.startswith("profiles/")]
+
     def copy(self, name: str, target: IO[bytes] | None, most: int = LARGEST_MEMBER) -> None:
         """Copy a member, or only read it. Raises BundleRefused when it is not what the manifest says."""
         if self.archive.copy(name, target, most) != self.manifest.members[name]:

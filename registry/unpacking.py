@@ -1,20 +1,20 @@
 """What a bundle holds beside rows, on its way to where it is kept: blocks through scratch into the store, heads beside
-the gate. Every member is read and proved on the way. Knows files; of rows only which blocks they name.
+the gate. Every member is read and proved on the way. Knows files; of rows only which blocks and gates there are.
 """
 
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 
-from sqlmodel import select
+from sqlmodel import Session, select
 
-from registry.bundle import BLOCK_MEMBER, LARGEST_HEAD, Bundle
+from registry.bundle import LARGEST_HEAD, Bundle
 from registry.errors import NeekoError
 from registry.store import Registry
-from registry.tables import Character
+from registry.tables import Character, Gate
 
 
 @dataclass
@@ -27,25 +27,31 @@ class Parcel:
 
 @contextmanager
 def unpacked(registry: Registry, bundle: Bundle) -> Iterator[Parcel]:
-    """Read every member, and prove it; blocks that are not here are in scratch meanwhile."""
+    """Read every member, and prove it; blocks that are not here are in scratch meanwhile, and on the disk."""
     _refuse_full_disk(registry, bundle)
     parcel = Parcel()
     with ExitStack() as scratch:
         for digest in bundle.files:
-            if not registry.blocks.is_whole(digest):
-                parcel.blocks[digest] = scratch.enter_context(registry.blocks.making())
+            if registry.blocks.is_whole(digest):
+                _unpack(bundle, digest, None)  # nothing of it is needed, yet a bundle is whole or refused
+            else:
+                parcel.blocks[digest] = folder = scratch.enter_context(registry.blocks.making())
+                _unpack(bundle, digest, folder)
+                registry.blocks.flush(folder)
         for version, member in bundle.heads.items():
             into = BytesIO()
             bundle.copy(member, into, LARGEST_HEAD)
             parcel.heads[version] = into.getvalue()
-        for member in bundle.manifest.members.keys() - set(bundle.heads.values()):
-            found = BLOCK_MEMBER.fullmatch(member)
-            if found and found[1] in parcel.blocks:
-                with (parcel.blocks[found[1]] / found[2]).open("xb") as target:
-                    bundle.copy(member, target)
-            else:
-                bundle.copy(member, None)  # nothing of it is needed, yet a bundle is whole or refused
+        for member in bundle.profiles:
+            bundle.copy(member, None)
         yield parcel
+
+
+def _unpack(bundle: Bundle, digest: str, folder: Path | None) -> None:
+    """Copy the files of a block, or only read them."""
+    for name in bundle.files[digest]:
+        with (folder / name).open("xb") if folder else nullcontext() as target:
+            bundle.copy(f"blocks/{digest}/{name}", target)
 
 
 def _refuse_full_disk(registry: Registry, bundle: Bundle) -> None:
@@ -56,21 +62,50 @@ def _refuse_full_disk(registry: Registry, bundle: Bundle) -> None:
 
 
 @contextmanager
-def stored(registry: Registry, folders: Mapping[str, Path]) -> Iterator[None]:
-    """Put blocks into the store; of these, only those that somebody has by the end stay."""
+def undone(registry: Registry, parcel: Parcel) -> Iterator[None]:
+    """When this ends by an error, what was put is taken away again, but for what somebody has by then.
+
+    That is asked of the database: an interrupt may come when the rows are in it already.
+    """
     try:
-        for folder in folders.values():
-            registry.blocks.put(folder)
         yield
-    finally:
-        with registry.reading() as session:
-            owned = set(session.exec(select(Character.block)))
-        for digest in folders.keys() - owned:
-            registry.blocks.delete(digest)
+    except BaseException:
+        registry.discard(parcel.blocks)
+        with registry.writing() as session:
+            sweep_heads(registry, session)
+        raise
 
 
-def put_head(path: Path, content: bytes, undo: ExitStack) -> None:
-    """Write what a version of the gate has learned; `undo` takes it back."""
-    undo.callback(path.unlink, missing_ok=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)  # nobody reads it before its version is in use
+def put_blocks(
+    registry: Registry, session: Session, bundle: Bundle, parcel: Parcel, newcomers: Collection[str]
+) -> None:
+    """Put the blocks that somebody has into the store, under the lock under which the rows were made.
+
+    Whoever prunes waits for that lock and finds their owners. What was here when the bundle was unpacked may have been
+    pruned since, so the blocks of the newcomers are looked at again.
+    """
+    owned = set(session.exec(select(Character.block)))
+    for digest, folder in parcel.blocks.items():
+        if digest in owned:
+            registry.blocks.place(folder, digest)
+    for digest in set(newcomers) - parcel.blocks.keys():
+        if not registry.blocks.is_whole(digest):
+            with registry.blocks.making() as folder:
+                _unpack(bundle, digest, folder)
+                registry.blocks.put(folder)
+
+
+def put_heads(registry: Registry, parcel: Parcel, heads: Mapping[int, int]) -> None:
+    """Write what versions of the gate have learned, by their numbers here and in the bundle."""
+    for here, there in heads.items():
+        path = registry.layout.head(here)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(parcel.heads[there])  # nobody reads it before its version is in use
+
+
+def sweep_heads(registry: Registry, session: Session) -> None:
+    """Delete what versions have learned that are none: a loading that came to nothing left it."""
+    known = {str(version) for version in session.exec(select(Gate.version))}
+    for path in registry.layout.gates.glob("*/head.safetensors"):
+        if path.parent.name not in known:
+            path.unlink()

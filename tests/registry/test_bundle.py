@@ -162,8 +162,7 @@ def test_a_damaged_block_stops_the_saving(registry: Registry, tmp_path: Path, ha
 
 def test_who_left_may_have_been_pruned(registry: Registry, tmp_path: Path) -> None:
     village(registry)
-    for digest in registry.unreferenced_blocks():
-        registry.blocks.delete(digest)
+    registry.prune()
     there = another(tmp_path)
     load(there, saved(registry, tmp_path / "v.neeko"))
     assert contents(there) == contents(registry)
@@ -246,7 +245,7 @@ def test_a_rehearsal_tells_all_and_keeps_nothing(registry: Registry, tmp_path: P
     assert load(there, bundle) == rehearsed
 
 
-@pytest.mark.parametrize("at", ["blocks.BlockStore.put", "blocks._sync", "arriving.insert", "arriving.put_head"])
+@pytest.mark.parametrize("at", ["blocks.BlockStore.place", "blocks._sync", "arriving.insert", "arriving.put_heads"])
 def test_a_loading_that_fails_midway_leaves_nothing(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
@@ -286,10 +285,10 @@ def test_a_head_that_was_written_in_vain_is_gone(
     empty = contents(there)
 
     def written_and_lost(*arguments: Any) -> None:
-        unpacking.put_head(*arguments)
+        unpacking.put_heads(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("registry.arriving.put_head", written_and_lost)
+    monkeypatch.setattr("registry.arriving.put_heads", written_and_lost)
     with pytest.raises(KeyboardInterrupt):
         load(there, bundle)
     assert contents(there) == empty
