@@ -14,6 +14,7 @@ from sqlmodel import Session, col, select
 
 from registry.bundle import Bundle, opened
 from registry.errors import EncoderMismatch, NameTaken
+from registry.gates import fingerprint
 from registry.moves import clear_dead, note, settle, taken
 from registry.names import fold
 from registry.ranks import RankRange, allocate
@@ -184,18 +185,14 @@ def _refuse_another_encoder(session: Session, bundle: Bundle, newcomers: list[Ch
     """Vectors are comparable where the encoder's fingerprint is one; it goes by the name that it has here."""
     ready = select(Character.encoder, Character.role_embedding).where(Character.status == "ready")
     here = session.exec(ready.group_by(col(Character.encoder))).all()
-    known = {_fingerprint(encoder): (encoder, len(role or b"")) for encoder, role in here}
+    known = {fingerprint(encoder): (encoder, len(role or b"")) for encoder, role in here}
     for row in newcomers:
-        encoder, size = known.setdefault(_fingerprint(row.encoder), (row.encoder, len(row.role_embedding or b"")))
+        encoder, size = known.setdefault(fingerprint(row.encoder), (row.encoder, len(row.role_embedding or b"")))
         if len(known) > 1 or len(row.role_embedding or b"") != size:
             raise EncoderMismatch(f"{row.name} of {bundle.archive.name} was embedded by another encoder than those who "
                                   f"live here: run `neekoctl gate rebuild --encoder NAME` with theirs where it came "
                                   f"from, and save it again.")  # fmt: skip
         row.encoder = encoder
-
-
-def _fingerprint(encoder: str | None) -> str | None:
-    return encoder.rpartition("@")[2] if encoder else None
 
 
 def _put_gate_in_use(session: Session, gate: Gate | None, bundle: Bundle, arrival: Arrival) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 from sqlmodel import Session, col, func, select, update
 
-from registry.errors import NeekoError, UsageError
+from registry.errors import EncoderMismatch, NeekoError, UsageError
+from registry.gates import fingerprint
 from registry.moves import clear_dead, note, settle, vacate
 from registry.store import Registry
 from registry.tables import Character, Gate, Revision
@@ -74,6 +75,7 @@ def roll_back(registry: Registry, number: int) -> Move:
     Raises:
         UsageError: there is no such revision, or nothing has changed since.
         BlockDamaged: the block of somebody who would come back is gone; nothing was moved.
+        EncoderMismatch: those of then and those of now have vectors that cannot be compared; nothing was moved.
         NeekoError: somebody is being added at this moment.
     """
     with registry.writing() as session:
@@ -85,11 +87,13 @@ def roll_back(registry: Registry, number: int) -> Move:
         gate, gate_now = _gate_at(session, revisions, number), _gate_at(session, revisions, last)
         if (then, gate) == (now, gate_now):
             raise UsageError(f"Nothing has changed since revision {number}: there is nothing to go back from.")
-        coming, leaving = (session.exec(_ordered(owners)).all() for owners in (then - now, now - then))
+        groups = (then - now, now - then, then & now)
+        coming, leaving, staying = (session.exec(_ordered(owners)).all() for owners in groups)
+        encoder = _encoder_of_all(session, coming, staying, gate, number)
         for each in coming:
             registry.blocks.verified(each.block or "", each.name)
         row = note(session, "rolled back", back_to=number)
-        _move(session, coming, leaving, gate)
+        _move(session, coming, leaving, gate, encoder)
         session.flush()
         return Move(row.number or 0, number, [each.name for each in coming], [each.name for each in leaving], gate)
 
@@ -122,6 +126,25 @@ def _refuse(session: Session, revisions: Sequence[Revision], number: int) -> Non
         raise NeekoError(f"{added} is being added at this moment: wait for it, then go back.")
 
 
+def _encoder_of_all(session: Session, coming: Sequence[Character], staying: Sequence[Character], gate: int | None,
+                    number: int) -> str | None:  # fmt: skip
+    """What everybody there was embedded by, by the name that it has now; None when nobody was.
+
+    Those who left kept the vectors that they had, and a version of the gate knows those of its own encoder alone.
+    """
+    fitted = session.exec(select(Gate.encoder).where(Gate.version == gate)).first()
+    then = {fingerprint(name): name for name in (fitted, *(row.encoder for row in coming)) if name}
+    now = {fingerprint(row.encoder): row.encoder for row in staying if row.encoder}
+    if len(then) > 1:
+        raise EncoderMismatch(f"Since revision {number} some of it were embedded by another encoder than the others "
+                              f"and its gate: choose another revision, `neekoctl log` lists them.")  # fmt: skip
+    if now and then and now.keys() != then.keys():
+        name = next(iter(then.values())).rpartition("@")[0]
+        raise EncoderMismatch(f"Those who live here were embedded by another encoder than revision {number}: run "
+                              f"`neekoctl gate rebuild --encoder {name}` first, then go back.")  # fmt: skip
+    return next(iter((now or then).values()), None)
+
+
 def _refuse_unknown(revisions: Sequence[Revision], number: int) -> None:
     if number not in {0, *(row.number for row in revisions)} or not revisions:
         raise UsageError(f"There is no revision {number}: `neekoctl log` lists them.")
@@ -131,13 +154,14 @@ def _ordered(owners: Collection[int]) -> Any:
     return select(Character).where(col(Character.id).in_(owners)).order_by(col(Character.id))
 
 
-def _move(session: Session, coming: Sequence[Character], leaving: Sequence[Character], gate: int | None) -> None:
+def _move(session: Session, coming: Sequence[Character], leaving: Sequence[Character], gate: int | None,
+          encoder: str | None) -> None:  # fmt: skip
     """Those who leave go first: those who come lived side by side once, so their ranges cannot overlap."""
     for row in leaving:
         vacate(session, row.id or 0)
     for row in coming:
         settle(session, row.id or 0, row.name, list(row.description.get("aliases", [])))
         back = update(Character).where(col(Character.id) == row.id)
-        session.exec(back.values(status="ready", removed_at=None))
+        session.exec(back.values(status="ready", removed_at=None, encoder=row.encoder and encoder))
     session.exec(update(Gate).where(col(Gate.active), col(Gate.version) != gate).values(active=False))
     session.exec(update(Gate).where(col(Gate.version) == gate).values(active=True))
