@@ -5,15 +5,16 @@ SQLite refuses much of this by itself when the rows are written; here it is told
 """
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from registry.names import fold
 from registry.profile import is_a_name
 from registry.ranks import LARGEST_RANK
-from registry.revisions import residents_at
+from registry.revisions import states
 from registry.shapes import KEYS, TABLES, Rows
-from registry.tables import Character
+from registry.tables import Character, Revision
 
 POINTERS = [("character", "bank_id", "bank"), ("reading", "revision", "revision"), ("revision", "gate_before", "gate"),
             ("revision", "character_id", "character"), ("probe", "routed_by", "gate"),
@@ -68,16 +69,52 @@ def _refuse_wrong_names(rows: Rows) -> None:
 
 
 def _refuse_wrong_history(rows: Rows) -> None:
-    """Replaying every step leads to those who live there."""
-    steps, numbers = sorted(rows.revision, key=lambda row: row.number or 0), {0}
+    """Replaying every step leads to those who live there, and every state on the way can be gone back to."""
+    steps = sorted(rows.revision, key=lambda row: row.number or 0)
+    _refuse_wrong_steps(steps)
+    people, capacity = {row.id: row for row in rows.character}, {row.id: row.capacity for row in rows.bank}
+    names = {row.id: _names_of(row) for row in rows.character}
+    came: set[int | None] = set()
+    before: frozenset[int] = frozenset()
+    for step, here in states(steps):
+        if step.kind == "moved in":
+            newcomer = people[step.character_id]
+            if newcomer.id in came or newcomer.block is None or newcomer.stop > capacity[newcomer.bank_id]:
+                raise ValueError(f"{newcomer.name} cannot have moved in at revision {step.number}")
+            for other in before:
+                _refuse_clash(newcomer, people[other], names)
+            came.add(newcomer.id)
+        elif step.kind == "moved out" and step.character_id not in before:
+            raise ValueError(f"nobody can have moved out at revision {step.number}")
+        before = here
+    if before != {row.id for row in rows.residents}:
+        raise ValueError("its history does not lead to those who live there")
+
+
+def _refuse_wrong_steps(steps: Sequence[Revision]) -> None:
+    numbers = {0}
     for row in steps:
         moved = row.kind in ("moved in", "moved out") and row.character_id is not None and row.back_to is None
         back = row.kind == "rolled back" and row.character_id is None and row.back_to in numbers
         if not (moved or back):
             raise ValueError(f"revision {row.number} is none")
         numbers.add(row.number or 0)
-    if residents_at(steps, max(numbers)) != {row.id for row in rows.residents}:
-        raise ValueError("its history does not lead to those who live there")
+
+
+def _names_of(row: Character) -> frozenset[str]:
+    """What a rollback would have it answer to."""
+    names = [row.name, *row.description.get("aliases", [])]
+    if len(found := frozenset(map(fold, names))) < len(names):
+        raise ValueError(f"{row.name} has one name twice")
+    return found
+
+
+def _refuse_clash(one: Character, other: Character, names: Mapping[int | None, frozenset[str]]) -> None:
+    """Those who live side by side share neither ranks nor names."""
+    if one.bank_id == other.bank_id and one.start < other.stop and other.start < one.stop:
+        raise ValueError(f"{one.name} and {other.name} had the same ranks at one time")
+    if not names[one.id].isdisjoint(names[other.id]):
+        raise ValueError(f"{one.name} and {other.name} answered to one name at one time")
 
 
 def _refuse_vectors(rows: Rows) -> None:

@@ -5,10 +5,12 @@ later move out, those who left move in again, at the ranges and under the names 
 time is in use again. Going back is a revision like any other, and can be gone back from.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, func, select, update
 
 from registry.errors import EncoderMismatch, NeekoError, UsageError
@@ -64,9 +66,9 @@ def settled_since(registry: Registry, number: int) -> frozenset[int]:
     with registry.reading() as session:
         revisions = list(session.exec(select(Revision).order_by(col(Revision.number))))
     _refuse_unknown(revisions, number)
-    numbers = [row.number or 0 for row in revisions if (row.number or 0) >= number]
-    always = frozenset.intersection(residents_at(revisions, number), *(residents_at(revisions, at) for at in numbers))
-    return residents_at(revisions, max([number, *numbers])) - always
+    since = [residents_at(revisions, number)]
+    since += [here for row, here in states(revisions) if (row.number or 0) > number]
+    return since[-1] - frozenset.intersection(*since)
 
 
 def roll_back(registry: Registry, number: int) -> Move:
@@ -76,7 +78,7 @@ def roll_back(registry: Registry, number: int) -> Move:
         UsageError: there is no such revision, or nothing has changed since.
         BlockDamaged: the block of somebody who would come back is gone; nothing was moved.
         EncoderMismatch: those of then and those of now have vectors that cannot be compared; nothing was moved.
-        NeekoError: somebody is being added at this moment.
+        NeekoError: somebody is being added at this moment, or the rows of then break a rule of the schema.
     """
     with registry.writing() as session:
         clear_dead(session)
@@ -93,25 +95,30 @@ def roll_back(registry: Registry, number: int) -> Move:
         for each in coming:
             registry.blocks.verified(each.block or "", each.name)
         row = note(session, "rolled back", back_to=number)
-        _move(session, coming, leaving, gate, encoder)
-        session.flush()
+        with _schemas_refusal_in_words(number):
+            _move(session, coming, leaving, gate, encoder)
+            session.flush()
         return Move(row.number or 0, number, [each.name for each in coming], [each.name for each in leaving], gate)
 
 
 def residents_at(revisions: Sequence[Revision], number: int) -> frozenset[int]:
-    """Who lived here right after a revision, by replaying all up to it."""
+    """Who lived here right after a revision."""
+    return next((here for row, here in states(revisions) if row.number == number), frozenset())
+
+
+def states(revisions: Sequence[Revision]) -> Iterator[tuple[Revision, frozenset[int]]]:
+    """Every revision with those who lived here right after it, by replaying one after the other."""
     here: frozenset[int] = frozenset()
-    after = {0: here}
+    wanted, after = {row.back_to for row in revisions}, {0: here}
     for row in revisions:
-        if (row.number or 0) > number:
-            break
         if row.kind == "rolled back":
             here = after[row.back_to or 0]
         else:
             one = {row.character_id or 0}
             here = here | one if row.kind == "moved in" else here - one
-        after[row.number or 0] = here
-    return here
+        if row.number in wanted:
+            after[row.number or 0] = here
+        yield row, here
 
 
 def _gate_at(session: Session, revisions: Sequence[Revision], number: int) -> int | None:
@@ -124,6 +131,15 @@ def _refuse(session: Session, revisions: Sequence[Revision], number: int) -> Non
     _refuse_unknown(revisions, number)
     if added := session.exec(select(Character.name).where(Character.status == "reserved")).first():
         raise NeekoError(f"{added} is being added at this moment: wait for it, then go back.")
+
+
+@contextmanager
+def _schemas_refusal_in_words(number: int) -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError as error:
+        raise NeekoError(f"Revision {number} cannot come back, and nothing was moved ({error.orig}): choose another "
+                         f"one, `neekoctl log` lists them.") from error  # fmt: skip
 
 
 def _encoder_of_all(session: Session, coming: Sequence[Character], staying: Sequence[Character], gate: int | None,

@@ -308,10 +308,12 @@ class Registry:
         return live, list(gaps([(row.start, row.stop) for row in live], bank.capacity))
 
     def remove(self, character: Character) -> None:
-        """Free the range and the names. The block and the history stay."""
+        """Free the range and the names. The block and the history stay; who has left already leaves no second time."""
         with self.writing() as session:
-            moves.vacate(session, character.id or 0)
-            moves.note(session, "moved out", character_id=character.id)
+            here = select(Character.id).where(Character.id == character.id, Character.status == "ready")
+            if session.exec(here).first() is not None:
+                moves.vacate(session, character.id or 0)
+                moves.note(session, "moved out", character_id=character.id)
 
     def unreferenced_blocks(self) -> list[str]:
         """Digests in the store that no live character owns."""

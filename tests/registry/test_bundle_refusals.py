@@ -137,6 +137,14 @@ CASES: dict[str, tuple[Change, str]] = {
     "revision of no kind": (row("revision", 0, kind="died"), "revision 1"),
     "history of somebody else": (more("revision", number=9, kind="moved out"), "history"),
     "two of one number": (more("character", name="Elk"), "one number"),
+    "moved in twice": (more("revision", number=9), "Ant cannot have moved in at revision 9"),
+    "moved out twice": (more("revision", number=9, kind="moved out", character_id=2), "nobody can have moved out"),
+    "who left had the ranks of somebody else": (row("character", 1, start=4, stop=8), "Bee and Ant had the same ranks"),
+    "who left lay past the capacity": (row("character", 1, start=62, stop=66), "Bee cannot have moved in"),
+    "who left answered to the name of somebody else":
+        (row("character", 1, description={"aliases": ["FORMICA"]}), "Bee and Ant answered to one name"),
+    "who left had one name twice": (row("character", 1, description={"aliases": ["bee"]}), "Bee has one name twice"),
+    "who left had no block": (row("character", 1, block=None), "Bee cannot have moved in"),
     "range of nothing": (row("character", 0, stop=0), "ranks"),
     "range backwards": (row("character", 0, start=9), "ranks"),
     "range too wide": (row("character", 0, stop=4000), "ranks"),
@@ -173,7 +181,7 @@ def test_rows_that_cannot_be_are_refused(good: Path, there: Registry, case: str)
     "changed", [{"start": 4, "stop": 12}, {"start": 60, "stop": 68}], ids=["overlap", "past the capacity"]
 )
 def test_ranges_that_the_database_refuses_are_refused_in_words(good: Path, registry: Registry, changed: Any) -> None:
-    refuse(registry, forged(good, row("character", 2, **changed)), "rule of the registry")
+    refuse(registry, forged(good, row("character", 2, **changed)), "same ranks|cannot have moved in")
 
 
 def test_two_gates_in_use_are_refused(good: Path, registry: Registry) -> None:

@@ -160,6 +160,17 @@ def test_a_revision_that_is_none_is_refused(registry: Registry, number: int, sen
         roll_back(registry, number)
 
 
+def test_a_state_that_the_schema_refuses_is_refused_in_words(registry: Registry) -> None:
+    settle(registry, "Ant")
+    registry.remove(settle(registry, "Bee"))
+    with registry.writing() as session:
+        session.connection().exec_driver_sql("UPDATE character SET start = 4, stop = 12 WHERE name = 'Bee'")
+    before = state(registry)
+    with pytest.raises(NeekoError, match="Revision 2 cannot come back.*live rank ranges overlap"):
+        roll_back(registry, 2)
+    assert (state(registry), len(history(registry))) == (before, 3)
+
+
 def test_a_name_that_came_back_is_taken(registry: Registry) -> None:
     registry.remove(settle(registry, "Ant"))
     settle(registry, "Bee", "ant")
