@@ -18,9 +18,10 @@ from registry.gates import fingerprint
 from registry.moves import clear_dead, note, settle, taken
 from registry.names import fold
 from registry.ranks import RankRange, allocate
+from registry.seals import records
 from registry.shapes import TABLES, Rows, plain
 from registry.store import Registry
-from registry.tables import Bank, Character, Gate, Handle, Revision
+from registry.tables import Bank, Character, Gate, Handle, Probe, Revision
 from registry.unpacking import Parcel, put_blocks, put_heads, sweep_heads, undone, unpacked
 
 OWN = ("handle", "probe", "prototype", "parent", "certificate", "reading")  # tables whose rows belong to somebody
@@ -53,7 +54,7 @@ def load(registry: Registry, path: Path, *, rehearse: bool = False) -> Arrival:
 
     Raises:
         BundleRefused, RegistryTooNew: it is not what a bundle must be.
-        NameTaken: somebody else answers to a name in it.
+        NameTaken: somebody else answers to a name in it, or one of them lives here otherwise than it says.
         EncoderMismatch: those here were embedded by another encoder.
         RankError: a bank has no room for everybody.
     """
@@ -123,23 +124,31 @@ def _merged(session: Session, bundle: Bundle) -> Arrival:
     """The residents of the bundle, but for those who are here, as newcomers in the order they came."""
     rows, arrival = bundle.rows, Arrival(False)
     residents = sorted(rows.residents, key=lambda row: row.id or 0)
-    here = {row.id for row in residents if _lives_here(session, row)}
+    own = _by_owner(rows)
+    here = {row.id for row in residents if _lives_here(session, row, own[row.id or 0]["probe"])}
     newcomers = [row for row in residents if row.id not in here]
     arrival.skipped = [row.name for row in residents if row.id in here]
     _refuse_another_encoder(session, bundle, newcomers)
     needed = {row.bank_id for row in newcomers}
-    banks, own = _banks(session, [row for row in rows.bank if row.id in needed]), _by_owner(rows)
+    banks = _banks(session, [row for row in rows.bank if row.id in needed])
     for row in newcomers:
         arrival.moved_in.append(_moved_in(session, row, banks[row.bank_id], own[row.id or 0]))
     _put_gate_in_use(session, rows.active_gate if newcomers else None, bundle, arrival)
     return arrival
 
 
-def _lives_here(session: Session, row: Character) -> bool:
-    """Whether somebody of the same name has the same block already."""
+def _lives_here(session: Session, row: Character, probes: list[Probe]) -> bool:
+    """Whether somebody of the same name has the same block already; all that is sealed must be the same then."""
     handle = session.get(Handle, fold(row.name))
     owner = session.get(Character, handle.character_id) if handle else None
-    return bool(owner and (owner.status, owner.block, fold(owner.name)) == ("ready", row.block, fold(row.name)))
+    if not owner or (owner.status, owner.block, fold(owner.name)) != ("ready", row.block, fold(row.name)):
+        return False
+    kept = session.exec(select(Probe).where(Probe.character_id == owner.id).order_by(col(Probe.position))).all()
+    here, there = records(owner, kept), records(row, sorted(probes, key=lambda each: each.position))
+    if changed := [part for part in here if here[part] != there[part]]:
+        raise NameTaken(f"{row.name} lives here with the same block but not the same {', '.join(changed)}, and nobody "
+                        f"moved in: `neekoctl remove {owner.name!r}` first, or save others with --only.")  # fmt: skip
+    return True
 
 
 def _by_owner(rows: Rows) -> dict[int, dict[str, list[Any]]]:

@@ -57,6 +57,14 @@ def newest(registry: Registry) -> int:
         return session.exec(select(func.max(Revision.number))).one() or 0
 
 
+def arrivals(registry: Registry) -> dict[int, Revision]:
+    """character id -> the revision by which it moved in here; `created_at` of its row is the day of its onboarding,
+    which may have been elsewhere."""
+    with registry.reading() as session:
+        moved = select(Revision).where(Revision.kind == "moved in").order_by(col(Revision.number))
+        return {row.character_id or 0: row for row in session.exec(moved)}
+
+
 def settled_since(registry: Registry, number: int) -> frozenset[int]:
     """The ids of those who live here now and did not right after a revision, or left in between.
 

@@ -20,7 +20,7 @@ from registry.errors import (
     UsageError,
 )
 from registry.gates import active_gate, put_gate
-from registry.revisions import history, roll_back
+from registry.revisions import arrivals, history, roll_back
 from registry.seals import broken
 from registry.store import Registry
 from tests.registry.bundles import another, contents, move_in, put_head, saved, unzipped, village
@@ -116,6 +116,31 @@ def test_somebody_who_is_here_already_is_skipped(registry: Registry, tmp_path: P
     arrival = load(registry, bundle)
     assert (arrival.moved_in, arrival.skipped) == ([], ["Ant", "Cub"])
     assert contents(registry) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [("UPDATE character SET system_message = 'You are a pirate.'", "record"),
+     ("UPDATE probe SET reference = 'Arr.'", "probes"), ("UPDATE probe SET nll = 9", "baseline")],
+)  # fmt: skip
+def test_somebody_who_is_here_otherwise_is_refused(registry: Registry, tmp_path: Path, change: str, part: str) -> None:
+    village(registry)
+    bundle = saved(registry, tmp_path / "v.neeko")
+    with registry.writing() as session:
+        session.connection().exec_driver_sql(change)
+    refused(registry, bundle, NameTaken, f"Ant lives here .* not the same {part}, .*`neekoctl remove 'Ant'`")
+
+
+def test_the_day_of_arrival_is_not_the_day_of_onboarding(registry: Registry, tmp_path: Path) -> None:
+    village(registry)
+    there = another(tmp_path)
+    dot = move_in(there, "Dot")
+    put_gate(there, "encoder@1", {}, {})
+    load(there, saved(registry, tmp_path / "v.neeko"))
+    gate, ant, moved = active_gate(there), there.find("Ant"), arrivals(there)
+    assert gate is not None
+    assert [moved[each.id or 0].number for each in (dot, ant, there.find("Cub"))] == [1, 2, 3]
+    assert ant.created_at < moved[dot.id or 0].created_at < gate.created_at < moved[ant.id or 0].created_at
 
 
 def test_some_residents_alone_move_without_history(registry: Registry, tmp_path: Path) -> None:
