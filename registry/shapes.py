@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, create_model
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, FailFast, Field, TypeAdapter, create_model
 from sqlmodel import SQLModel
 
 from registry.profile import is_a_name
@@ -88,9 +88,20 @@ def _described(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-def _turns(value: list[dict[str, str]]) -> list[dict[str, str]]:
-    if not value or any(set(turn) != {"role", "content"} for turn in value):
-        raise ValueError("must be turns of role and content")
+def _turns(value: list[Any]) -> list[Any]:
+    if not value or not all(_is_turn(turn) for turn in value) or value[-1]["role"] != "user":
+        raise ValueError("must be turns of role and content, the last the user's")
+    return value
+
+
+def _is_turn(value: Any) -> bool:
+    known = isinstance(value, dict) and value.keys() == {"role", "content"}
+    return known and value["role"] in ("user", "assistant") and isinstance(value["content"], str)
+
+
+def _of_text(value: dict[str, Any]) -> dict[str, Any]:
+    if not all(isinstance(each, str) for each in value.values()):
+        raise ValueError("must have nothing but text")
     return value
 
 
@@ -101,13 +112,15 @@ Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Stamp = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.+]{8,30}$")]
 Blob = Annotated[bytes, BeforeValidator(_bytes)]
 Real = Annotated[float, Field(allow_inf_nan=False)]  # SQLite keeps a NaN as nothing at all
+# A container is checked whole or fails at once: pydantic would keep an error of each wrong value in it.
 BY_TYPE: Mapping[Any, Any] = {int: Number, float: Real, bytes: Blob}
 BY_NAME: Mapping[str, Any] = {
     "id": Key, "version": Key, "number": Key, "seed": Annotated[int, Field(ge=-(2**63), lt=2**63)],
     "name": Annotated[str, AfterValidator(_name)], "base": Shown, "encoder": Shown, "strategy": Shown, "reason": Shown,
     "block": Digest, "created_at": Stamp, "removed_at": Stamp, "status": Literal["ready", "removed"],
     "description": Annotated[dict[str, Any], AfterValidator(_described)],
-    "prompt": Annotated[list[dict[str, str]], AfterValidator(_turns)],
+    "prompt": Annotated[list[Any], AfterValidator(_turns)], "reply": Annotated[list[Number], FailFast()],
+    "data_digests": Annotated[dict[str, Any], AfterValidator(_of_text)],
 }  # fmt: skip
 
 
@@ -132,7 +145,7 @@ def _row(name: str, table: type[SQLModel]) -> type[BaseModel]:
 
 
 _ROWS: dict[str, TypeAdapter[list[BaseModel]]] = {
-    name: TypeAdapter(list[_row(name, table)])  # type: ignore[misc,arg-type]
+    name: TypeAdapter(Annotated[list[_row(name, table)], FailFast()])  # type: ignore[misc,arg-type]
     for name, table in TABLES.items()
 }
 
@@ -142,12 +155,18 @@ def plain(rows: Rows) -> dict[str, list[dict[str, Any]]]:
     return {name: [row.model_dump(exclude=LEASE) for row in getattr(rows, name)] for name in TABLES}
 
 
+def _refuse_strange_columns(name: str, found: list[Any]) -> None:
+    columns = TABLES[name].model_fields.keys() - LEASE
+    for row in found:
+        if isinstance(row, dict) and (strange := row.keys() - columns):
+            raise ValueError(f"a {name} has no column {min(strange)[:80]!r}")
+
+
 def rows_of(tables: Mapping[str, Any]) -> Rows:
-    """Raises ValueError (as pydantic does) for a table, column or value that is not as it must be."""
-    if unknown := set(tables) - set(TABLES):
-        raise ValueError(f"there is no table {sorted(unknown)[0]!r}")
+    """Raises ValueError (as pydantic does) for a table, column or value that is not as it must be, the first alone."""
     made: dict[str, Any] = {}
     for name, found in tables.items():
+        _refuse_strange_columns(name, found)
         made[name] = [TABLES[name](**row.model_dump()) for row in _ROWS[name].validate_python(found)]
     return Rows(**made)
 

@@ -4,6 +4,7 @@ import base64
 import re
 import stat
 import struct
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from io import BytesIO
@@ -114,6 +115,12 @@ CASES: dict[str, tuple[Change, str]] = {
     "bytes as numbers": (row("prototype", 0, vector=[1, 2]), "vector: "),
     "reply of text": (row("probe", 0, reply=["a"]), "reply"),
     "prompt of nothing": (row("probe", 0, prompt=[]), "prompt"),
+    "reply below nothing": (row("probe", 0, reply=[-5]), "reply"),
+    "digest of no text": (row("character", 0, data_digests={"a": 1}), "data_digests"),
+    "prompt of no turns": (row("probe", 0, prompt=["a"]), "prompt"),
+    "prompt of a stranger": (row("probe", 0, prompt=[{"role": "system", "content": "a"}]), "prompt"),
+    "prompt of no text": (row("probe", 0, prompt=[{"role": "user", "content": 1}]), "prompt"),
+    "prompt that is a reply": (row("probe", 0, prompt=[{"role": "assistant", "content": "a"}]), "prompt"),
     "prompt of strange turns": (row("probe", 0, prompt=[{"role": "user"}]), "prompt"),
     "text of half a letter": (row("probe", 0, reference="\ud800"), "escape|unicode|surrogate"),
     "digest that climbs": (row("character", 0, block="../" * 21 + "x"), "block"),
@@ -319,6 +326,45 @@ def test_far_too_many_members_are_refused_before_they_are_listed(
 def test_too_many_members_are_refused(good: Path, there: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive, "MOST_MEMBERS", 10)
     refuse(there, good, "far too many")
+
+
+BOMBS: dict[str, str] = {
+    "rows": '"tables": {"bank": [' + "[]," * 300_000 + "[]]}",
+    "columns": '"tables": {"bank": [{' + ",".join(f'"a{n}": 1' for n in range(100_000)) + "}]}",
+    "tables": '"tables": {' + ",".join(f'"a{n}": 1' for n in range(100_000)) + "}",
+    "keys": '"tables": {}, ' + ",".join(f'"a{n}": 1' for n in range(100_000)),
+    "members": '"tables": {}, "members": {' + ",".join(f'"a{n}": 1' for n in range(201_000)) + "}",
+    "turns": '"tables": {"probe": [{"prompt": [' + "[]," * 300_000 + "[]]}]}",
+    "tokens": '"tables": {"probe": [{"reply": [' + "[]," * 300_000 + "[]]}]}",
+    "digests": '"tables": {"character": [{"data_digests": {' + ",".join(f'"a{n}": 1' for n in range(100_000)) + "}}]}",
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_manifest_of_countless_faults_costs_no_more_than_one_of_one(
+    good: Path, there: Registry, bomb: str, tmp_path: Path
+) -> None:
+    top = '"format": 1, "neekoctl": "x", "schema": "0005", "created_at": "2024-01-01T00:00:00+00:00", "whole": true, '
+    named = '"members": {}, ' if '"members"' not in BOMBS[bomb] else ""
+    with zipfile.ZipFile(path := tmp_path / "bomb.neeko", "w") as new:
+        new.writestr("bundle.json", "{" + top + named + BOMBS[bomb] + "}")
+    tracemalloc.start()
+    try:
+        refuse(there, path, "refused, and nothing was changed")
+        assert tracemalloc.get_traced_memory()[1] < 100 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_manifest_of_too_many_values_is_never_parsed(
+    good: Path, there: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("registry.bundle.MOST_VALUES", 100)
+    monkeypatch.setattr("registry.bundle.from_json", None)
+    refuse(there, good, "far too many values")
+    village(origin := another(tmp_path))
+    with pytest.raises(UsageError, match="--only"):
+        saved(origin, tmp_path / "v.neeko")
 
 
 @pytest.mark.parametrize("kind", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
