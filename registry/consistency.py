@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from registry.names import fold
-from registry.profile import is_a_name
+from registry.names import fold, is_a_name
 from registry.ranks import LARGEST_RANK
 from registry.revisions import states
 from registry.shapes import KEYS, TABLES, Rows
