@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Annotated, Any, Literal
 
@@ -76,6 +77,12 @@ class Bundle:
         """Copy a member, or only read it. Raises BundleRefused when it is not what the manifest says."""
         if self.archive.copy(name, target, most) != self.manifest.members[name]:
             raise self.archive.refused(f"{name} was changed")
+
+    def read(self, name: str, most: int) -> bytes:
+        """A whole member of at most so many bytes, proved likewise."""
+        into = BytesIO()
+        self.copy(name, into, most)
+        return into.getvalue()
 
 
 def everything(registry: Registry) -> Rows:

@@ -3,18 +3,23 @@ the gate. Every member is read and proved on the way. Knows files; of rows only 
 """
 
 import shutil
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
+from typing import Any
 
+from pydantic_core import from_json
 from sqlmodel import Session, select
 
 from registry.bundle import LARGEST_HEAD, Bundle
 from registry.errors import NeekoError
 from registry.store import Registry
 from registry.tables import Character, Gate
+
+NOTES = ("adapter_config.json", "neeko.json")  # what a block says of itself
+LARGEST_NOTE = 2**20  # bytes; a real one has a few thousand
 
 
 @dataclass
@@ -30,6 +35,7 @@ def unpacked(registry: Registry, bundle: Bundle) -> Iterator[Parcel]:
     """Read every member, and prove it; blocks that are not here are in scratch meanwhile, and on the disk."""
     _refuse_full_disk(registry, bundle)
     parcel = Parcel()
+    _refuse_strange_blocks(bundle)
     with ExitStack() as scratch:
         for digest in bundle.files:
             if registry.blocks.is_whole(digest):
@@ -39,12 +45,31 @@ def unpacked(registry: Registry, bundle: Bundle) -> Iterator[Parcel]:
                 _unpack(bundle, digest, folder)
                 registry.blocks.flush(folder)
         for version, member in bundle.heads.items():
-            into = BytesIO()
-            bundle.copy(member, into, LARGEST_HEAD)
-            parcel.heads[version] = into.getvalue()
+            parcel.heads[version] = bundle.read(member, LARGEST_HEAD)
         for member in bundle.profiles:
             bundle.copy(member, None)
         yield parcel
+
+
+def _refuse_strange_blocks(bundle: Bundle) -> None:
+    """What a block says of itself is what its owners' rows say: a rank as wide as their ranges, and their base."""
+    banks = {row.id: row.fingerprint for row in bundle.rows.bank}
+    owned: dict[str | None, list[tuple[int, str]]] = defaultdict(list)
+    for row in bundle.rows.character:
+        owned[row.block].append((row.stop - row.start, banks[row.bank_id]))
+    for digest in bundle.files:
+        said = _said(bundle, digest)
+        if any(each != said for each in owned[digest]):
+            raise bundle.archive.refused(f"block {digest[:12]} is of another rank or base than its owner")
+
+
+def _said(bundle: Bundle, digest: str) -> tuple[Any, Any]:
+    """Rank and base of a block, by its own files."""
+    try:
+        config, card = (from_json(bundle.read(f"blocks/{digest}/{name}", LARGEST_NOTE)) for name in NOTES)
+        return config["r"], card["base_fingerprint"]
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise bundle.archive.refused(f"block {digest[:12]} does not say its rank and base") from error
 
 
 def _unpack(bundle: Bundle, digest: str, folder: Path | None) -> None:

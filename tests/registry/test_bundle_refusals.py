@@ -1,6 +1,7 @@
 """Bundles that an enemy or a bad disk made: each refused with a sentence, and nothing changed."""
 
 import base64
+import hashlib
 import re
 import stat
 import struct
@@ -15,6 +16,7 @@ import pytest
 
 from registry import archive
 from registry.arriving import load
+from registry.blocks import FILES, digest_of
 from registry.errors import BundleRefused, RegistryTooNew, UsageError
 from registry.store import Registry
 from tests.registry.bundles import Change, another, contents, forged, move_in, saved, unzipped, vector, village
@@ -344,6 +346,27 @@ def test_far_too_many_members_are_refused_before_they_are_listed(
 def test_too_many_members_are_refused(good: Path, there: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive, "MOST_MEMBERS", 10)
     refuse(there, good, "far too many")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [("adapter_config.json", b"{", "does not say"), ("adapter_config.json", b"[]", "does not say"),
+     ("adapter_config.json", b"{}", "does not say"), ("adapter_config.json", b'{"r": 16}', "of another rank or base"),
+     ("neeko.json", b'"1"', "does not say"), ("neeko.json", b'{"base_fingerprint": "2"}', "of another rank or base"),
+     ("neeko.json", b'{"base_fingerprint": "1"}' + b" " * 2**20, "too large")],
+)  # fmt: skip
+def test_a_block_that_is_not_what_its_owner_says_is_refused(
+    good: Path, there: Registry, file: str, content: bytes, words: str
+) -> None:
+    """All digests are right, so only what they are digests of tells."""
+
+    def change(manifest: dict[str, Any], members: dict[str, bytes]) -> None:
+        ant = manifest["tables"]["character"][0]
+        files = {name: members.pop(f"blocks/{ant['block']}/{name}") for name in FILES} | {file: content}
+        ant["block"] = digest_of({name: hashlib.sha256(data).hexdigest() for name, data in files.items()})
+        members |= {f"blocks/{ant['block']}/{name}": data for name, data in files.items()}
+
+    refuse(there, forged(good, change), words)
 
 
 BOMBS: dict[str, str] = {
