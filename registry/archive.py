@@ -54,13 +54,14 @@ class Writer:
 
 @contextmanager
 def writing(path: Path, *, force: bool) -> Iterator[Writer]:
-    """A new file, there under its name only when everything is in it.
+    """A new file, there under its name only when everything is in it; folders are made where they are missing.
 
     Raises:
         UsageError: the name is taken, and `force` is not given.
     """
     if path.is_dir() or (path.exists() and not force):
         raise UsageError(f"{path} is already there: choose another name, or --force to replace a file.")
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("xb") as stream:

@@ -195,6 +195,11 @@ def test_who_left_may_have_been_pruned(registry: Registry, tmp_path: Path) -> No
         roll_back(there, 2)
 
 
+def test_the_folder_of_a_bundle_is_made(registry: Registry, tmp_path: Path) -> None:
+    village(registry)
+    load(another(tmp_path), saved(registry, tmp_path / "of" / "monday" / "v.neeko"))
+
+
 def test_a_file_that_is_there_is_replaced_only_by_force(registry: Registry, tmp_path: Path) -> None:
     village(registry)
     path = tmp_path / "v.neeko"
