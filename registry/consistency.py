@@ -4,8 +4,9 @@ belong to those who live there, the history leads to them, vectors can be compar
 SQLite refuses much of this by itself when the rows are written; here it is told in words, before anything is.
 """
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -72,22 +73,50 @@ def _refuse_wrong_history(rows: Rows) -> None:
     steps = sorted(rows.revision, key=lambda row: row.number or 0)
     _refuse_wrong_steps(steps)
     people, capacity = {row.id: row for row in rows.character}, {row.id: row.capacity for row in rows.bank}
-    names = {row.id: _names_of(row) for row in rows.character}
-    came: set[int | None] = set()
-    before: frozenset[int] = frozenset()
+    came, before, taken = set[int | None](), frozenset[int](), _Taken()
     for step, here in states(steps):
-        if step.kind == "moved in":
-            newcomer = people[step.character_id]
-            if newcomer.id in came or newcomer.block is None or newcomer.stop > capacity[newcomer.bank_id]:
-                raise ValueError(f"{newcomer.name} cannot have moved in at revision {step.number}")
-            for other in before:
-                _refuse_clash(newcomer, people[other], names)
-            came.add(newcomer.id)
-        elif step.kind == "moved out" and step.character_id not in before:
-            raise ValueError(f"nobody can have moved out at revision {step.number}")
+        one = people.get(step.character_id)
+        if one is None:
+            taken = _Taken(people[each] for each in here)
+        elif step.kind == "moved out" and one.id in before:
+            taken.drop(one)
+        elif one.id in came or step.kind == "moved out" or one.block is None or one.stop > capacity[one.bank_id]:
+            raise ValueError(f"{one.name} cannot have {step.kind} at revision {step.number}")
+        else:
+            taken.add(one)
+            came.add(one.id)
         before = here
     if before != {row.id for row in rows.residents}:
         raise ValueError("its history does not lead to those who live there")
+
+
+class _Taken:
+    """Ranks and names of those who live side by side; no two share any."""
+
+    def __init__(self, people: Iterable[Character] = ()) -> None:
+        self._names: dict[str, str] = {}
+        self._ranges: dict[int, list[tuple[int, int, str]]] = defaultdict(list)
+        for row in people:
+            self.add(row)
+
+    def add(self, row: Character) -> None:
+        """Raises ValueError when one of them is somebody else's."""
+        ranges, lot = self._ranges[row.bank_id], (row.start, row.stop, row.name)
+        at = bisect_left(ranges, lot)
+        for start, stop, other in ranges[max(at - 1, 0) : at + 1]:
+            if start < row.stop and row.start < stop:
+                raise ValueError(f"{row.name} and {other} had the same ranks at one time")
+        ranges.insert(at, lot)
+        for key in _names_of(row):
+            if key in self._names:
+                raise ValueError(f"{row.name} and {self._names[key]} answered to one name at one time")
+            self._names[key] = row.name
+
+    def drop(self, row: Character) -> None:
+        ranges = self._ranges[row.bank_id]
+        del ranges[bisect_left(ranges, (row.start, row.stop, row.name))]
+        for key in _names_of(row):
+            del self._names[key]
 
 
 def _refuse_wrong_steps(steps: Sequence[Revision]) -> None:
@@ -100,20 +129,9 @@ def _refuse_wrong_steps(steps: Sequence[Revision]) -> None:
         numbers.add(row.number or 0)
 
 
-def _names_of(row: Character) -> frozenset[str]:
+def _names_of(row: Character) -> list[str]:
     """What a rollback would have it answer to."""
-    names = [row.name, *row.description.get("aliases", [])]
-    if len(found := frozenset(map(fold, names))) < len(names):
-        raise ValueError(f"{row.name} has one name twice")
-    return found
-
-
-def _refuse_clash(one: Character, other: Character, names: Mapping[int | None, frozenset[str]]) -> None:
-    """Those who live side by side share neither ranks nor names."""
-    if one.bank_id == other.bank_id and one.start < other.stop and other.start < one.stop:
-        raise ValueError(f"{one.name} and {other.name} had the same ranks at one time")
-    if not names[one.id].isdisjoint(names[other.id]):
-        raise ValueError(f"{one.name} and {other.name} answered to one name at one time")
+    return [fold(name) for name in (row.name, *row.description.get("aliases", []))]
 
 
 def _refuse_vectors(rows: Rows) -> None:
