@@ -55,6 +55,18 @@ def test_the_history_goes_on_where_it_came_from(registry: Registry, tmp_path: Pa
     assert (move_in(there, "Dot").id, move_in(there, "Elk").start) == (4, 20)
 
 
+def test_a_history_with_rollbacks_goes_on_too(registry: Registry, tmp_path: Path) -> None:
+    village(registry)
+    roll_back(registry, 2)
+    registry.remove(registry.find("Bee"))
+    move_in(registry, "Cub")
+    roll_back(registry, 4)
+    there = another(tmp_path)
+    load(there, saved(registry, tmp_path / "v.neeko"))
+    assert history(there) == history(registry)
+    assert roll_back(there, 7).moved_in == ["Cub"]
+
+
 def test_an_empty_bank_over_the_same_base_is_used(registry: Registry, tmp_path: Path) -> None:
     village(registry)
     there = another(tmp_path)
