@@ -25,8 +25,8 @@ from registry.tables import Character, Parent, Probe, Prototype, Reading
 if TYPE_CHECKING:
     from neekoctl.certifying import Finding
     from recipes.exchanges import Messages
+    from recipes.running import Progress
     from recipes.task import Made, Neighbour, Strategy
-    from recipes.training import Progress
 
 RENEW_SECONDS = 60.0
 COPIES_ON_DISK = 6  # a run keeps its factors, two moments, the best state, a checkpoint being renamed, and the block

@@ -10,7 +10,7 @@ from recipes.bank import Bank
 from recipes.block import Block
 from recipes.exchanges import Messages, PromptForm, Row
 from recipes.recipe import Merging, Recipe
-from recipes.training import Progress
+from recipes.running import Progress
 from registry.errors import NeekoError
 
 

@@ -15,9 +15,9 @@ from recipes.expansion import expand, warm
 from recipes.fusion import LARGEST_WEIGHT, PASSES, fuse
 from recipes.likelihood import scored_under
 from recipes.recipe import Merging, load_recipe
+from recipes.running import Progress
 from recipes.scores import mean_nll
 from recipes.task import Lineage, Neighbour, Task
-from recipes.training import Progress
 from registry.errors import NeekoError, UsageError
 
 SETTINGS = ["rank=4", "alpha=16", "learning_rate=0.02", "epochs=3", "batch=2", "warmup_steps=1"]
