@@ -156,7 +156,8 @@ def _one(half: torch.Tensor) -> torch.Tensor:
 
 
 def _parameters(tensors: Mapping[str, torch.Tensor]) -> nn.ParameterDict:
-    return nn.ParameterDict({name: nn.Parameter(each.clone(memory_format=torch.contiguous_format)) for name, each in tensors.items()})
+    whole = {name: each.clone(memory_format=torch.contiguous_format) for name, each in tensors.items()}
+    return nn.ParameterDict({name: nn.Parameter(each) for name, each in whole.items()})
 
 
 def _kinds(shapes: Shapes) -> dict[str, dict[str, int]]:

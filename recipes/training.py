@@ -57,7 +57,7 @@ def train(
     Raises:
         TrainingFailed: the loss is no finite number.
     """
-    learner = _Fresh(bank, block, rows, heldout, recipe.batch, seed)
+    learner = Fresh(bank, block, rows, heldout, recipe.batch, seed)
     run = Run(learner, recipe, checkpoint)
     with bank.using(learner.block):
         state = run.go(report, until)
@@ -70,17 +70,11 @@ def trained(block: Block, state: State, speed: float) -> Trained:
     return Trained(block, state.nll_before, after, state.step, state.best_step, state.seconds, speed)
 
 
-class _Fresh:
-    """One block that learns its replies."""
+class Talks:
+    """One character's conversations in batches."""
 
-    def __init__(self, bank: Bank, block: Block, rows: Sequence[Row], heldout: Sequence[Row], batch: int,
-                 seed: int) -> None:  # fmt: skip
-        self.base, self.device = bank.base, bank.base.device
-        self.rows, self.heldout, self.batch, self.seed = list(rows), heldout, batch, seed
-        self.block = bank.pack(block).mapped(lambda leaf: nn.Parameter(leaf.detach().clone()))
-
-    def groups(self) -> list[tuple[list[nn.Parameter], float]]:
-        return [([leaf for leaf in self.block.leaves if isinstance(leaf, nn.Parameter)], 1.0)]
+    def __init__(self, rows: Sequence[Row], batch: int, seed: int) -> None:
+        self.rows, self.batch, self.seed = list(rows), batch, seed
 
     def epoch(self, number: int) -> list[list[Row]]:
         """The order depends on the seed and the epoch alone."""
@@ -94,12 +88,25 @@ class _Fresh:
         order.shuffle(batches)
         return batches
 
+    def tokens(self, batch: list[Row]) -> int:
+        return sum(len(row.tokens) for row in batch)
+
+
+class Fresh(Talks):
+    """One block that learns its replies."""
+
+    def __init__(self, bank: Bank, block: Block, rows: Sequence[Row], heldout: Sequence[Row], batch: int,
+                 seed: int) -> None:  # fmt: skip
+        super().__init__(rows, batch, seed)
+        self.base, self.device, self.heldout = bank.base, bank.base.device, heldout
+        self.block = bank.pack(block).mapped(lambda leaf: nn.Parameter(leaf.detach().clone()))
+
+    def groups(self) -> list[tuple[list[nn.Parameter], float]]:
+        return [([leaf for leaf in self.block.leaves if isinstance(leaf, nn.Parameter)], 1.0)]
+
     def loss(self, batch: list[Row], epoch: float) -> torch.Tensor:
         said = reply_logits(self.base, batch)
         return functional.cross_entropy(said.logits, said.targets)
-
-    def tokens(self, batch: list[Row]) -> int:
-        return sum(len(row.tokens) for row in batch)
 
     def evaluate(self) -> float | None:
         return mean_nll(score(self.base, self.heldout)) if self.heldout else None

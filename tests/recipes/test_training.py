@@ -19,7 +19,7 @@ from recipes.likelihood import Said, score
 from recipes.recipe import Recipe, load_recipe
 from recipes.running import Progress, Report, Run, State
 from recipes.scores import mean_nll
-from recipes.training import Trained, train
+from recipes.training import Fresh, Trained, train
 from registry.errors import TrainingFailed
 
 CPU = torch.device("cpu")
@@ -368,7 +368,7 @@ def test_evaluations_are_spread_over_an_epoch(bank: Bank) -> None:
                                                   (50, [0.5, 1, 1, 0.5])])  # fmt: skip
 def test_the_step_size_warms_up_and_decays(warmup: int, expected: list[float], bank: Bank) -> None:
     settings = recipe(epochs=1, warmup_steps=warmup)
-    each = Run(training._Fresh(bank, fresh(bank), talks(bank.base, "Dust!"), [], settings.batch, 0), settings)
+    each = Run(Fresh(bank, fresh(bank), talks(bank.base, "Dust!"), [], settings.batch, 0), settings)
     assert [each.schedule(step) for step in range(each.steps)] == expected
 
 
