@@ -47,9 +47,7 @@ def _blocks(registry: Registry, prune: bool) -> list[dict[str, Any]]:
         if not registry.blocks.is_whole(row.block or ""):
             advice = f"restore {registry.blocks.path(row.block or '')}, or remove the character"
             found.append(_finding(f"the block of {row.name} is missing or damaged", harm=True, advice=advice))
-    for digest in registry.unreferenced_blocks():
-        if prune:
-            registry.blocks.delete(digest)
+    for digest in registry.prune() if prune else registry.unreferenced_blocks():
         found.append(_finding(f"block {digest[:12]} belongs to nobody", fixed=prune, advice=_prune_advice(prune)))
     return found
 

@@ -8,8 +8,8 @@ import yaml
 
 from registry.errors import Fault, ProfileError, UsageError
 from registry.heldout import split
-from registry.names import slug
-from registry.profile import Profile, is_a_name, load_profile
+from registry.names import is_a_name, slug
+from registry.profile import Profile, load_profile
 
 TEMPLATE = """\
 name: {name}

@@ -25,7 +25,7 @@ MOST_MEMBERS = 200_000  # some sixty thousand blocks of three files
 DIRECTORY_ENTRY = 512  # bytes that a member may take in zip's directory: its name and some numbers
 LARGEST_MEMBER = 16 * 2**30  # bytes; rank 512 over a model of 70 billion parameters
 SMALL = 2**20  # bytes that may well be nothing but zeros
-SWELLING = 200  # times that a member may grow when unpacked; zeros grow a thousand times
+SWELLING = 40  # times that a member may grow when unpacked: rows of text alone grow thirty times, zeros a thousand
 CHUNK = 2**20
 END, END_64, LOCATOR = b"PK\5\6", b"PK\6\6", b"PK\6\7"  # the records that close a zip
 END_SIZE, END_64_SIZE, LOCATOR_SIZE = 22, 56, 20
@@ -54,13 +54,14 @@ class Writer:
 
 @contextmanager
 def writing(path: Path, *, force: bool) -> Iterator[Writer]:
-    """A new file, there under its name only when everything is in it.
+    """A new file, there under its name only when everything is in it; folders are made where they are missing.
 
     Raises:
         UsageError: the name is taken, and `force` is not given.
     """
     if path.is_dir() or (path.exists() and not force):
         raise UsageError(f"{path} is already there: choose another name, or --force to replace a file.")
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("xb") as stream:

@@ -4,7 +4,6 @@ there. Knows rows; nothing of how a bundle is written or unpacked, and no model.
 
 from collections import defaultdict
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,15 @@ from sqlmodel import Session, col, select
 
 from registry.bundle import Bundle, opened
 from registry.errors import EncoderMismatch, NameTaken
+from registry.gates import fingerprint
 from registry.moves import clear_dead, note, settle, taken
 from registry.names import fold
 from registry.ranks import RankRange, allocate
+from registry.seals import records
 from registry.shapes import TABLES, Rows, plain
 from registry.store import Registry
-from registry.tables import Bank, Character, Gate, Handle, Revision
-from registry.unpacking import put_head, stored, unpacked
+from registry.tables import Bank, Character, Gate, Handle, Probe, Revision
+from registry.unpacking import Parcel, put_blocks, put_heads, sweep_heads, undone, unpacked
 
 OWN = ("handle", "probe", "prototype", "parent", "certificate", "reading")  # tables whose rows belong to somebody
 
@@ -33,6 +34,7 @@ class Moved:
     name: str
     was: RankRange
     now: RankRange
+    block: str
 
 
 @dataclass
@@ -52,18 +54,28 @@ def load(registry: Registry, path: Path, *, rehearse: bool = False) -> Arrival:
 
     Raises:
         BundleRefused, RegistryTooNew: it is not what a bundle must be.
-        NameTaken: somebody else answers to a name in it.
+        NameTaken: somebody else answers to a name in it, or one of them lives here otherwise than it says.
         EncoderMismatch: those here were embedded by another encoder.
         RankError: a bank has no room for everybody.
     """
     with opened(path) as bundle, unpacked(registry, bundle) as parcel:
-        with stored(registry, {} if rehearse else parcel.blocks), ExitStack() as undo:
-            with registry.reading() if rehearse else registry.writing() as session:
-                arrival = _arrived(session, bundle)
-                for here, there in {} if rehearse else arrival.heads.items():
-                    put_head(registry.layout.head(here), parcel.heads[there], undo)
-            undo.pop_all()
+        arrival = _rehearsed(registry, bundle) if rehearse else _settled(registry, bundle, parcel)
         arrival.blocks = len(parcel.blocks)
+        return arrival
+
+
+def _rehearsed(registry: Registry, bundle: Bundle) -> Arrival:
+    with registry.reading() as session:
+        return _arrived(session, bundle)
+
+
+def _settled(registry: Registry, bundle: Bundle, parcel: Parcel) -> Arrival:
+    """The rows and what they name, under one lock: there is never a resident without a block."""
+    with undone(registry, parcel), registry.writing() as session:
+        sweep_heads(registry, session)
+        arrival = _arrived(session, bundle)
+        put_blocks(registry, session, bundle, parcel, [each.block for each in arrival.moved_in])
+        put_heads(registry, parcel, arrival.heads)
         return arrival
 
 
@@ -89,7 +101,7 @@ def _restored(session: Session, bundle: Bundle) -> Arrival:
     for name, values in plain(rows).items():
         if name != "bank" and values:
             session.connection().execute(insert(TABLES[name]), values)
-    moved = [Moved(row.name, *[RankRange(row.start, row.stop)] * 2) for row in rows.residents]
+    moved = [Moved(row.name, ranks := RankRange(row.start, row.stop), ranks, row.block or "") for row in rows.residents]
     gate = rows.active_gate
     return Arrival(True, moved, gate=gate.version if gate else None, heads={each: each for each in bundle.heads})
 
@@ -112,23 +124,31 @@ def _merged(session: Session, bundle: Bundle) -> Arrival:
     """The residents of the bundle, but for those who are here, as newcomers in the order they came."""
     rows, arrival = bundle.rows, Arrival(False)
     residents = sorted(rows.residents, key=lambda row: row.id or 0)
-    here = {row.id for row in residents if _lives_here(session, row)}
+    own = _by_owner(rows)
+    here = {row.id for row in residents if _lives_here(session, row, own[row.id or 0]["probe"])}
     newcomers = [row for row in residents if row.id not in here]
     arrival.skipped = [row.name for row in residents if row.id in here]
     _refuse_another_encoder(session, bundle, newcomers)
     needed = {row.bank_id for row in newcomers}
-    banks, own = _banks(session, [row for row in rows.bank if row.id in needed]), _by_owner(rows)
+    banks = _banks(session, [row for row in rows.bank if row.id in needed])
     for row in newcomers:
         arrival.moved_in.append(_moved_in(session, row, banks[row.bank_id], own[row.id or 0]))
     _put_gate_in_use(session, rows.active_gate if newcomers else None, bundle, arrival)
     return arrival
 
 
-def _lives_here(session: Session, row: Character) -> bool:
-    """Whether somebody of the same name has the same block already."""
+def _lives_here(session: Session, row: Character, probes: list[Probe]) -> bool:
+    """Whether somebody of the same name has the same block already; all that is sealed must be the same then."""
     handle = session.get(Handle, fold(row.name))
     owner = session.get(Character, handle.character_id) if handle else None
-    return bool(owner and (owner.status, owner.block, fold(owner.name)) == ("ready", row.block, fold(row.name)))
+    if not owner or (owner.status, owner.block, fold(owner.name)) != ("ready", row.block, fold(row.name)):
+        return False
+    kept = session.exec(select(Probe).where(Probe.character_id == owner.id).order_by(col(Probe.position))).all()
+    here, there = records(owner, kept), records(row, sorted(probes, key=lambda each: each.position))
+    if changed := [part for part in here if here[part] != there[part]]:
+        raise NameTaken(f"{row.name} lives here with the same block but not the same {', '.join(changed)}, and nobody "
+                        f"moved in: `neekoctl remove {owner.name!r}` first, or save others with --only.")  # fmt: skip
+    return True
 
 
 def _by_owner(rows: Rows) -> dict[int, dict[str, list[Any]]]:
@@ -159,7 +179,7 @@ def _moved_in(session: Session, row: Character, bank: Bank, own: Mapping[str, li
         each.id, each.character_id = None, row.id
         session.add(each)
     session.flush()
-    return Moved(row.name, was, now)
+    return Moved(row.name, was, now, row.block or "")
 
 
 def _refuse_taken(session: Session, newcomer: str, aliases: list[str]) -> None:
@@ -174,18 +194,14 @@ def _refuse_another_encoder(session: Session, bundle: Bundle, newcomers: list[Ch
     """Vectors are comparable where the encoder's fingerprint is one; it goes by the name that it has here."""
     ready = select(Character.encoder, Character.role_embedding).where(Character.status == "ready")
     here = session.exec(ready.group_by(col(Character.encoder))).all()
-    known = {_fingerprint(encoder): (encoder, len(role or b"")) for encoder, role in here}
+    known = {fingerprint(encoder): (encoder, len(role or b"")) for encoder, role in here}
     for row in newcomers:
-        encoder, size = known.setdefault(_fingerprint(row.encoder), (row.encoder, len(row.role_embedding or b"")))
+        encoder, size = known.setdefault(fingerprint(row.encoder), (row.encoder, len(row.role_embedding or b"")))
         if len(known) > 1 or len(row.role_embedding or b"") != size:
             raise EncoderMismatch(f"{row.name} of {bundle.archive.name} was embedded by another encoder than those who "
                                   f"live here: run `neekoctl gate rebuild --encoder NAME` with theirs where it came "
                                   f"from, and save it again.")  # fmt: skip
         row.encoder = encoder
-
-
-def _fingerprint(encoder: str | None) -> str | None:
-    return encoder.rpartition("@")[2] if encoder else None
 
 
 def _put_gate_in_use(session: Session, gate: Gate | None, bundle: Bundle, arrival: Arrival) -> None:

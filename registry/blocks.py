@@ -60,10 +60,19 @@ class BlockStore:
 
         Every byte is on the disk before the name exists, so a name in the store is always a whole block.
         """
+        digest = self.flush(folder)
+        self.place(folder, digest)
+        return digest
+
+    def flush(self, folder: Path) -> str:
+        """Force a finished folder to the disk; returns its digest. The slow half of `put`."""
         for name in FILES:
             _sync(folder / name)
         _sync(folder)
-        digest = folder_digest(folder)
+        return folder_digest(folder)
+
+    def place(self, folder: Path, digest: str) -> None:
+        """Give a flushed folder its name in the store. The quick half of `put`, and fit to be done under a lock."""
         target = self.path(digest)
         if target.exists() and not self.is_whole(digest):
             shutil.rmtree(target)  # damaged since: these bytes are the right ones again
@@ -72,7 +81,6 @@ class BlockStore:
             _sync(self.layout.blocks)
             self._rename(folder, target)
             _sync(target.parent)
-        return digest
 
     def _rename(self, folder: Path, target: Path) -> None:
         try:
@@ -106,6 +114,7 @@ class BlockStore:
         return {folder.name for folder in self.layout.blocks.glob("??/*") if folder.is_dir()}
 
     def delete(self, digest: str) -> None:
+        """Whoever calls this knows that nobody has the block: `Registry.discard` does."""
         shutil.rmtree(self.path(digest), ignore_errors=True)
 
 

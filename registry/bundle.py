@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Annotated, Any, Literal
 
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 from sqlmodel import col, select, text
 
-from registry.archive import LARGEST_MEMBER, Archive, Writer, reading, writing
+from registry.archive import LARGEST_MEMBER, MOST_MEMBERS, Archive, Writer, reading, writing
 from registry.blocks import FILES, digest_of
 from registry.consistency import refuse_inconsistent
 from registry.errors import BlockDamaged, NeekoError, RegistryTooNew, UsageError
@@ -28,7 +29,8 @@ from registry.tables import Character, now
 
 FORMAT = 1
 MANIFEST = "bundle.json"
-LARGEST_MANIFEST = 2**29  # bytes: some three thousand characters with their vectors
+LARGEST_MANIFEST = 2**29  # bytes: two thousand characters, a quarter of a megabyte each with their vectors
+MOST_VALUES = 5_000_000  # commas and brackets in it, which bound its values: a character has some 1,600
 LARGEST_HEAD = 2**28
 HEAD_MEMBER = re.compile(r"gates/([1-9][0-9]{0,14})/head\.safetensors")
 BLOCK_MEMBER = re.compile(rf"blocks/([0-9a-f]{{64}})/({'|'.join(map(re.escape, FILES))})")
@@ -67,10 +69,20 @@ class Bundle:
         """The gate's version -> the member that it has learned."""
         return {int(found[1]): name for name in self.manifest.members if (found := HEAD_MEMBER.fullmatch(name))}
 
+    @property
+    def profiles(self) -> list[str]:
+        return [name for name in self.manifest.members if name.startswith("profiles/")]
+
     def copy(self, name: str, target: IO[bytes] | None, most: int = LARGEST_MEMBER) -> None:
         """Copy a member, or only read it. Raises BundleRefused when it is not what the manifest says."""
         if self.archive.copy(name, target, most) != self.manifest.members[name]:
             raise self.archive.refused(f"{name} was changed")
+
+    def read(self, name: str, most: int) -> bytes:
+        """A whole member of at most so many bytes, proved likewise."""
+        into = BytesIO()
+        self.copy(name, into, most)
+        return into.getvalue()
 
 
 def everything(registry: Registry) -> Rows:
@@ -141,7 +153,7 @@ def _proved(rows: Rows, *, whole: bool) -> dict[str, list[dict[str, Any]]]:
 
 def _encoded(manifest: dict[str, Any]) -> bytes:
     document = json.dumps(manifest, ensure_ascii=False, default=encoded).encode()
-    if len(document) > LARGEST_MANIFEST:
+    if len(document) > LARGEST_MANIFEST or _values(document) > MOST_VALUES:
         raise UsageError("So many residents do not fit into one bundle: save them in parts with --only.")
     return document
 
@@ -192,13 +204,24 @@ def opened(path: Path) -> Iterator[Bundle]:
     """
     with reading(path, MEMBERS) as archive:
         try:
-            manifest = _read(from_json(archive.read(MANIFEST, LARGEST_MANIFEST)), path.name)
+            manifest = _read(_parsed(archive.read(MANIFEST, LARGEST_MANIFEST)), path.name)
             rows = rows_of(manifest.tables)
             refuse_inconsistent(rows, whole=manifest.whole)
             files = _refuse_wrong_members(archive, manifest, rows)
         except ValueError as error:
             raise archive.refused(in_words(error)) from error
         yield Bundle(archive, manifest, rows, files)
+
+
+def _parsed(document: bytes) -> Any:
+    """Three bytes of JSON can become sixty of memory, so the values are counted before they are made."""
+    if _values(document) > MOST_VALUES:
+        raise ValueError("its bundle.json has far too many values")
+    return from_json(document)
+
+
+def _values(document: bytes) -> int:
+    return sum(document.count(mark) for mark in (b",", b"[", b"{"))
 
 
 def _read(document: Any, name: str) -> Manifest:
@@ -209,13 +232,24 @@ def _read(document: Any, name: str) -> Manifest:
     if (isinstance(made, int) and made > FORMAT) or (isinstance(schema, str) and schema > HEAD):
         raise RegistryTooNew(f"{name} was written by a newer neekoctl (format {made}, schema {schema}): upgrade with "
                              f"`pip install --upgrade neekoctl`.")  # fmt: skip
+    _refuse_strange_keys(document)
     return Manifest.model_validate(document)
+
+
+def _refuse_strange_keys(document: dict[str, Any]) -> None:
+    """The first is told; pydantic would collect them all, and a small file can hold millions."""
+    known = {field.alias or name for name, field in Manifest.model_fields.items()}
+    for what, keys, found in (("key", known, document), ("table", TABLES.keys(), document.get("tables"))):
+        if isinstance(found, dict) and (strange := found.keys() - keys):
+            raise ValueError(f"there is no {what} {min(strange)[:80]!r}")
+    if isinstance(members := document.get("members"), dict) and len(members) > MOST_MEMBERS:
+        raise ValueError("it names far too many members")
 
 
 def _refuse_wrong_members(archive: Archive, manifest: Manifest, rows: Rows) -> dict[str, dict[str, str]]:
     """The members are those that are named, every block is whole and somebody's, and every resident's is there."""
     if strange := set(archive.members) ^ {MANIFEST, *manifest.members}:
-        raise ValueError(f"{sorted(strange)[0]} is either missing or not named in its bundle.json")
+        raise ValueError(f"{min(strange)[:80]!r} is either missing or not named in its bundle.json")
     files: dict[str, dict[str, str]] = {}
     for member, digest in manifest.members.items():
         if found := BLOCK_MEMBER.fullmatch(member):

@@ -4,16 +4,17 @@ belong to those who live there, the history leads to them, vectors can be compar
 SQLite refuses much of this by itself when the rows are written; here it is told in words, before anything is.
 """
 
-from collections import Counter
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from registry.names import fold
-from registry.profile import is_a_name
+from registry.names import fold, is_a_name
 from registry.ranks import LARGEST_RANK
-from registry.revisions import residents_at
+from registry.revisions import states
 from registry.shapes import KEYS, TABLES, Rows
-from registry.tables import Character
+from registry.tables import Character, Revision
 
 POINTERS = [("character", "bank_id", "bank"), ("reading", "revision", "revision"), ("revision", "gate_before", "gate"),
             ("revision", "character_id", "character"), ("probe", "routed_by", "gate"),
@@ -68,16 +69,69 @@ def _refuse_wrong_names(rows: Rows) -> None:
 
 
 def _refuse_wrong_history(rows: Rows) -> None:
-    """Replaying every step leads to those who live there."""
-    steps, numbers = sorted(rows.revision, key=lambda row: row.number or 0), {0}
+    """Replaying every step leads to those who live there, and every state on the way can be gone back to."""
+    steps = sorted(rows.revision, key=lambda row: row.number or 0)
+    _refuse_wrong_steps(steps)
+    people, capacity = {row.id: row for row in rows.character}, {row.id: row.capacity for row in rows.bank}
+    came, before, taken = set[int | None](), frozenset[int](), _Taken()
+    for step, here in states(steps):
+        one = people.get(step.character_id)
+        if one is None:
+            taken = _Taken(people[each] for each in here)
+        elif step.kind == "moved out" and one.id in before:
+            taken.drop(one)
+        elif one.id in came or step.kind == "moved out" or one.block is None or one.stop > capacity[one.bank_id]:
+            raise ValueError(f"{one.name} cannot have {step.kind} at revision {step.number}")
+        else:
+            taken.add(one)
+            came.add(one.id)
+        before = here
+    if before != {row.id for row in rows.residents}:
+        raise ValueError("its history does not lead to those who live there")
+
+
+class _Taken:
+    """Ranks and names of those who live side by side; no two share any."""
+
+    def __init__(self, people: Iterable[Character] = ()) -> None:
+        self._names: dict[str, str] = {}
+        self._ranges: dict[int, list[tuple[int, int, str]]] = defaultdict(list)
+        for row in people:
+            self.add(row)
+
+    def add(self, row: Character) -> None:
+        """Raises ValueError when one of them is somebody else's."""
+        ranges, lot = self._ranges[row.bank_id], (row.start, row.stop, row.name)
+        at = bisect_left(ranges, lot)
+        for start, stop, other in ranges[max(at - 1, 0) : at + 1]:
+            if start < row.stop and row.start < stop:
+                raise ValueError(f"{row.name} and {other} had the same ranks at one time")
+        ranges.insert(at, lot)
+        for key in _names_of(row):
+            if key in self._names:
+                raise ValueError(f"{row.name} and {self._names[key]} answered to one name at one time")
+            self._names[key] = row.name
+
+    def drop(self, row: Character) -> None:
+        ranges = self._ranges[row.bank_id]
+        del ranges[bisect_left(ranges, (row.start, row.stop, row.name))]
+        for key in _names_of(row):
+            del self._names[key]
+
+
+def _refuse_wrong_steps(steps: Sequence[Revision]) -> None:
+    numbers = {0}
     for row in steps:
         moved = row.kind in ("moved in", "moved out") and row.character_id is not None and row.back_to is None
         back = row.kind == "rolled back" and row.character_id is None and row.back_to in numbers
         if not (moved or back):
             raise ValueError(f"revision {row.number} is none")
         numbers.add(row.number or 0)
-    if residents_at(steps, max(numbers)) != {row.id for row in rows.residents}:
-        raise ValueError("its history does not lead to those who live there")
+
+
+def _names_of(row: Character) -> list[str]:
+    """What a rollback would have it answer to."""
+    return [fold(name) for name in (row.name, *row.description.get("aliases", []))]
 
 
 def _refuse_vectors(rows: Rows) -> None:

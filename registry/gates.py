@@ -11,6 +11,11 @@ from registry.store import Registry
 from registry.tables import Character, Gate, Probe, Prototype
 
 
+def fingerprint(encoder: str | None) -> str | None:
+    """What of `name@fingerprint` decides whether vectors can be compared: the name is another in another place."""
+    return encoder.rpartition("@")[2] if encoder else None
+
+
 def active_gate(registry: Registry) -> Gate | None:
     """The version in use."""
     with registry.reading() as session:

@@ -6,6 +6,8 @@ import unicodedata
 from collections.abc import Iterable
 
 ACCENTS = {chr(code) for code in range(0x300, 0x370)}  # of Latin, Greek and Cyrillic; kana's voicing marks are letters
+CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")  # they would steer a terminal
+NO_NAME = "must be one printable line without ##[ that does not begin with /, - or ::"
 NEAREST_SHOWN = 3
 NEAREST_CUTOFF = 55  # of 100, rapidfuzz's WRatio: below this a suggestion is noise
 
@@ -19,6 +21,12 @@ def fold(name: str) -> str:
     decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", name).casefold())
     bare = "".join(mark for mark in decomposed if mark not in ACCENTS)
     return re.sub(r"\s+", " ", unicodedata.normalize("NFC", bare).casefold()).strip()
+
+
+def is_a_name(text: str) -> bool:
+    """Whether a character may be called so: printable, and a command of neither the chat, the shell nor a CI runner."""
+    a_command = text.lstrip().startswith(("/", "-", "::")) or "##[" in text
+    return text.isprintable() and bool(fold(text)) and not a_command
 
 
 def slug(name: str) -> str:

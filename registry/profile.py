@@ -14,10 +14,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from registry.errors import Fault, ProfileError
-from registry.names import fold, nearest
+from registry.names import CONTROLS, NO_NAME, fold, is_a_name, nearest
 
 LARGEST_PROFILE = 4 * 2**20  # bytes; a profile is prose, long dialogues belong in the .jsonl
 LARGEST_DIALOGUES = 128 * 2**20
@@ -25,13 +34,16 @@ DEEPEST_NESTING = 12  # the schema needs 6
 LONGEST_NAME = 80
 LONGEST_NUMBER = 20  # digits; a longer one is text, and no year
 
-Text = Annotated[str, Field(min_length=1)]
 Location = tuple[str | int, ...]
 
 
-def is_a_name(text: str) -> bool:
-    """Whether a character may be called so: printable, and neither a command of the chat nor an option."""
-    return text.isprintable() and bool(fold(text)) and not text.startswith(("/", "-"))
+def _printable(text: str) -> str:
+    if found := CONTROLS.search(text):
+        raise ValueError(f"must not hold the control character {found[0]!r}")
+    return text
+
+
+Text = Annotated[str, Field(min_length=1), AfterValidator(_printable)]
 
 
 class Strict(BaseModel):
@@ -83,14 +95,14 @@ class Profile(Strict):
     language: Text = "en"
     facts: list[Text] = []
     era: Era | None = None
-    style: str | None = None
+    style: Annotated[str, AfterValidator(_printable)] | None = None
 
     @field_validator("name", "aliases")
     @classmethod
     def printable(cls, value: str | list[str]) -> str | list[str]:
         for name in [value] if isinstance(value, str) else value:
             if not is_a_name(name):
-                raise ValueError("must be one printable line that does not begin with / or -")
+                raise ValueError(NO_NAME)
         return value
 
     @field_validator("aliases")

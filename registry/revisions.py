@@ -6,12 +6,15 @@ time is in use again. Going back is a revision like any other, and can be gone b
 """
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, func, select, update
 
-from registry.errors import NeekoError, UsageError
+from registry.errors import EncoderMismatch, NeekoError, UsageError
+from registry.gates import fingerprint
 from registry.moves import clear_dead, note, settle, vacate
 from registry.store import Registry
 from registry.tables import Character, Gate, Revision
@@ -63,9 +66,9 @@ def settled_since(registry: Registry, number: int) -> frozenset[int]:
     with registry.reading() as session:
         revisions = list(session.exec(select(Revision).order_by(col(Revision.number))))
     _refuse_unknown(revisions, number)
-    numbers = [row.number or 0 for row in revisions if (row.number or 0) >= number]
-    always = frozenset.intersection(residents_at(revisions, number), *(residents_at(revisions, at) for at in numbers))
-    return residents_at(revisions, max([number, *numbers])) - always
+    since = [residents_at(revisions, number)]
+    since += [here for row, here in states(revisions) if (row.number or 0) > number]
+    return since[-1] - frozenset.intersection(*since)
 
 
 def roll_back(registry: Registry, number: int) -> Move:
@@ -74,7 +77,8 @@ def roll_back(registry: Registry, number: int) -> Move:
     Raises:
         UsageError: there is no such revision, or nothing has changed since.
         BlockDamaged: the block of somebody who would come back is gone; nothing was moved.
-        NeekoError: somebody is being added at this moment.
+        EncoderMismatch: those of then and those of now have vectors that cannot be compared; nothing was moved.
+        NeekoError: somebody is being added at this moment, or the rows of then break a rule of the schema.
     """
     with registry.writing() as session:
         clear_dead(session)
@@ -85,19 +89,36 @@ def roll_back(registry: Registry, number: int) -> Move:
         gate, gate_now = _gate_at(session, revisions, number), _gate_at(session, revisions, last)
         if (then, gate) == (now, gate_now):
             raise UsageError(f"Nothing has changed since revision {number}: there is nothing to go back from.")
-        coming, leaving = (session.exec(_ordered(owners)).all() for owners in (then - now, now - then))
+        groups = (then - now, now - then, then & now)
+        coming, leaving, staying = (session.exec(_ordered(owners)).all() for owners in groups)
+        encoder = _encoder_of_all(session, coming, staying, gate, number)
         for each in coming:
             registry.blocks.verified(each.block or "", each.name)
         row = note(session, "rolled back", back_to=number)
-        _move(session, coming, leaving, gate)
-        session.flush()
+        with _schemas_refusal_in_words(number):
+            _move(session, coming, leaving, gate, encoder)
+            session.flush()
         return Move(row.number or 0, number, [each.name for each in coming], [each.name for each in leaving], gate)
 
 
 def residents_at(revisions: Sequence[Revision], number: int) -> frozenset[int]:
-    """Who lived here right after a revision, by replaying all up to it."""
-    upto = [row for row in revisions if (row.number or 0) <= number]
-    return [frozenset[int](), *_states(upto)][-1]
+    """Who lived here right after a revision."""
+    return next((here for row, here in states(revisions) if row.number == number), frozenset())
+
+
+def states(revisions: Sequence[Revision]) -> Iterator[tuple[Revision, frozenset[int]]]:
+    """Every revision with those who lived here right after it, by replaying one after the other."""
+    here: frozenset[int] = frozenset()
+    wanted, after = {row.back_to for row in revisions}, {0: here}
+    for row in revisions:
+        if row.kind == "rolled back":
+            here = after[row.back_to or 0]
+        else:
+            one = {row.character_id or 0}
+            here = here | one if row.kind == "moved in" else here - one
+        if row.number in wanted:
+            after[row.number or 0] = here
+        yield row, here
 
 
 def _gate_at(session: Session, revisions: Sequence[Revision], number: int) -> int | None:
@@ -112,6 +133,34 @@ def _refuse(session: Session, revisions: Sequence[Revision], number: int) -> Non
         raise NeekoError(f"{added} is being added at this moment: wait for it, then go back.")
 
 
+@contextmanager
+def _schemas_refusal_in_words(number: int) -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError as error:
+        raise NeekoError(f"Revision {number} cannot come back, and nothing was moved ({error.orig}): choose another "
+                         f"one, `neekoctl log` lists them.") from error  # fmt: skip
+
+
+def _encoder_of_all(session: Session, coming: Sequence[Character], staying: Sequence[Character], gate: int | None,
+                    number: int) -> str | None:  # fmt: skip
+    """What everybody there was embedded by, by the name that it has now; None when nobody was.
+
+    Those who left kept the vectors that they had, and a version of the gate knows those of its own encoder alone.
+    """
+    fitted = session.exec(select(Gate.encoder).where(Gate.version == gate)).first()
+    then = {fingerprint(name): name for name in (fitted, *(row.encoder for row in coming)) if name}
+    now = {fingerprint(row.encoder): row.encoder for row in staying if row.encoder}
+    if len(then) > 1:
+        raise EncoderMismatch(f"Since revision {number} some of it were embedded by another encoder than the others "
+                              f"and its gate: choose another revision, `neekoctl log` lists them.")  # fmt: skip
+    if now and then and now.keys() != then.keys():
+        name = next(iter(then.values())).rpartition("@")[0]
+        raise EncoderMismatch(f"Those who live here were embedded by another encoder than revision {number}: run "
+                              f"`neekoctl gate rebuild --encoder {name}` first, then go back.")  # fmt: skip
+    return next(iter((now or then).values()), None)
+
+
 def _refuse_unknown(revisions: Sequence[Revision], number: int) -> None:
     if number not in {0, *(row.number for row in revisions)} or not revisions:
         raise UsageError(f"There is no revision {number}: `neekoctl log` lists them.")
@@ -121,25 +170,27 @@ def _ordered(owners: Collection[int]) -> Any:
     return select(Character).where(col(Character.id).in_(owners)).order_by(col(Character.id))
 
 
-def _move(session: Session, coming: Sequence[Character], leaving: Sequence[Character], gate: int | None) -> None:
+def _move(session: Session, coming: Sequence[Character], leaving: Sequence[Character], gate: int | None,
+          encoder: str | None) -> None:  # fmt: skip
     """Those who leave go first: those who come lived side by side once, so their ranges cannot overlap."""
     for row in leaving:
         vacate(session, row.id or 0)
     for row in coming:
         settle(session, row.id or 0, row.name, list(row.description.get("aliases", [])))
         back = update(Character).where(col(Character.id) == row.id)
-        session.exec(back.values(status="ready", removed_at=None))
+        session.exec(back.values(status="ready", removed_at=None, encoder=row.encoder and encoder))
     session.exec(update(Gate).where(col(Gate.active), col(Gate.version) != gate).values(active=False))
     session.exec(update(Gate).where(col(Gate.version) == gate).values(active=True))
 
 
 def arrivals(registry: Registry) -> dict[int, str]:
-    """When everybody who lives here by the history moved in here, or came back last."""
+    """character id -> when it moved in here or came back last, of those who live here by the history; `created_at` of
+    its row is the day of its onboarding, which may have been elsewhere."""
     with registry.reading() as session:
         revisions = list(session.exec(select(Revision).order_by(col(Revision.number))))
     since: dict[int, str] = {}
     before: frozenset[int] = frozenset()
-    for row, here in zip(revisions, _states(revisions), strict=True):
+    for row, here in states(revisions):
         since = {each: since[each] if each in before else row.created_at for each in here}
         before = here
     return since
@@ -153,17 +204,3 @@ def unaccounted(registry: Registry) -> list[str]:
     gone = [f"{people[each].name if each in people else f'character {each}'} is gone, and no revision tells of it"
             for each in sorted(told - here)]  # fmt: skip
     return gone + [f"{people[each].name} is here, and no revision tells of it" for each in sorted(here - told)]
-
-
-def _states(revisions: Sequence[Revision]) -> Iterator[frozenset[int]]:
-    """Who lived here right after each revision."""
-    after: dict[int, frozenset[int]] = {0: frozenset()}
-    here = after[0]
-    for row in revisions:
-        if row.kind == "rolled back":
-            here = after[row.back_to or 0]
-        else:
-            one = {row.character_id or 0}
-            here = here | one if row.kind == "moved in" else here - one
-        after[row.number or 0] = here
-        yield here

@@ -4,16 +4,17 @@ said elsewhere. Trusts nothing.
 """
 
 import base64
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, create_model
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, FailFast, Field, TypeAdapter, create_model
 from sqlmodel import SQLModel
 
-from registry.profile import is_a_name
+from registry.names import CONTROLS, is_a_name
 from registry.tables import (
     Bank,
     Certificate,
@@ -30,7 +31,7 @@ from registry.tables import (
 LEASE = {"lease_pid", "lease_host", "lease_born", "lease_expires"}  # of a process: it goes nowhere
 MOST = 2**48  # no count or number comes near it, and numbers after it are still free
 LONGEST = 4096  # characters of what is told on a line
-CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")  # they would steer a terminal
+DIGEST = "^[0-9a-f]{64}$"
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,13 @@ def _name(text: str) -> str:
     return text
 
 
-def _shown(text: str) -> str:
-    if len(text) > LONGEST or CONTROLS.search(text):
-        raise ValueError("must be a few lines of text without control characters")
-    return text
+def _harmless(value: Any) -> Any:
+    """Text, and all text in containers however deep: any of it may be printed."""
+    if isinstance(value, str) and CONTROLS.search(value):
+        raise ValueError("must have no control characters")
+    for each in (*value, *value.values()) if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _harmless(each)
+    return value
 
 
 def _bytes(value: Any) -> Any:
@@ -83,31 +87,74 @@ def _described(value: dict[str, Any]) -> dict[str, Any]:
     aliases = value.get("aliases", [])
     if not isinstance(aliases, list) or not all(isinstance(each, str) and is_a_name(each) for each in aliases):
         raise ValueError("must have names for aliases")
-    if CONTROLS.search(str(value.get("persona", ""))):
-        raise ValueError("must have a persona without control characters")
     return value
 
 
-def _turns(value: list[dict[str, str]]) -> list[dict[str, str]]:
-    if not value or any(set(turn) != {"role", "content"} for turn in value):
-        raise ValueError("must be turns of role and content")
+def _scaled(value: dict[str, Any]) -> dict[str, Any]:
+    """Rank and alpha are compared with a block's."""
+    if not all(_is_number(value[key]) and value[key] > 0 for key in ("rank", "alpha") if key in value):
+        raise ValueError("must have numbers for rank and alpha")
+    return value
+
+
+def _sealed(value: dict[str, Any]) -> dict[str, Any]:
+    _of_text({key: each for key, each in value.items() if key != "files"})
+    if not isinstance(files := value.get("files", {}), dict):
+        raise ValueError("must have digests of files")
+    _of_text(files)
+    return value
+
+
+def _measured(value: dict[str, Any]) -> dict[str, Any]:
+    """A rival's block -> nats of each probe."""
+    for block, nats in value.items():
+        numbers = isinstance(nats, list) and all(map(_is_number, nats))
+        if not (re.fullmatch(DIGEST, block) and numbers):
+            raise ValueError("must have numbers for blocks")
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _turns(value: list[Any]) -> list[Any]:
+    if not value or not all(_is_turn(turn) for turn in value) or value[-1]["role"] != "user":
+        raise ValueError("must be turns of role and content, the last the user's")
+    return value
+
+
+def _is_turn(value: Any) -> bool:
+    known = isinstance(value, dict) and value.keys() == {"role", "content"}
+    return known and value["role"] in ("user", "assistant") and isinstance(value["content"], str)
+
+
+def _of_text(value: dict[str, Any]) -> dict[str, Any]:
+    if not all(isinstance(each, str) for each in value.values()):
+        raise ValueError("must have nothing but text")
     return value
 
 
 Number = Annotated[int, Field(ge=0, le=MOST)]
 Key = Annotated[int, Field(ge=1, le=MOST)]
-Shown = Annotated[str, AfterValidator(_shown)]
-Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Told = Annotated[str, AfterValidator(_harmless)]
+Shown = Annotated[Told, Field(max_length=LONGEST)]
+Json = Annotated[dict[str, Any], AfterValidator(_harmless)]
+Digest = Annotated[str, Field(pattern=DIGEST)]
 Stamp = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.+]{8,30}$")]
 Blob = Annotated[bytes, BeforeValidator(_bytes)]
 Real = Annotated[float, Field(allow_inf_nan=False)]  # SQLite keeps a NaN as nothing at all
-BY_TYPE: Mapping[Any, Any] = {int: Number, float: Real, bytes: Blob}
+# A container is checked whole or fails at once: pydantic would keep an error of each wrong value in it.
+BY_TYPE: Mapping[Any, Any] = {int: Number, float: Real, bytes: Blob, str: Told, dict[str, Any]: Json}
 BY_NAME: Mapping[str, Any] = {
     "id": Key, "version": Key, "number": Key, "seed": Annotated[int, Field(ge=-(2**63), lt=2**63)],
     "name": Annotated[str, AfterValidator(_name)], "base": Shown, "encoder": Shown, "strategy": Shown, "reason": Shown,
     "block": Digest, "created_at": Stamp, "removed_at": Stamp, "status": Literal["ready", "removed"],
-    "description": Annotated[dict[str, Any], AfterValidator(_described)],
-    "prompt": Annotated[list[dict[str, str]], AfterValidator(_turns)],
+    "description": Annotated[Json, AfterValidator(_described)], "recipe": Annotated[Json, AfterValidator(_scaled)],
+    "seal": Annotated[Json, AfterValidator(_sealed)], "data_digests": Annotated[Json, AfterValidator(_of_text)],
+    "distinctness": Annotated[Json, AfterValidator(_measured)],
+    "prompt": Annotated[list[Any], AfterValidator(_harmless), AfterValidator(_turns)],
+    "reply": Annotated[list[Number], FailFast()], "reply_text": str,  # what the model said, whatever that was
 }  # fmt: skip
 
 
@@ -132,7 +179,7 @@ def _row(name: str, table: type[SQLModel]) -> type[BaseModel]:
 
 
 _ROWS: dict[str, TypeAdapter[list[BaseModel]]] = {
-    name: TypeAdapter(list[_row(name, table)])  # type: ignore[misc,arg-type]
+    name: TypeAdapter(Annotated[list[_row(name, table)], FailFast()])  # type: ignore[misc,arg-type]
     for name, table in TABLES.items()
 }
 
@@ -142,12 +189,18 @@ def plain(rows: Rows) -> dict[str, list[dict[str, Any]]]:
     return {name: [row.model_dump(exclude=LEASE) for row in getattr(rows, name)] for name in TABLES}
 
 
+def _refuse_strange_columns(name: str, found: list[Any]) -> None:
+    columns = TABLES[name].model_fields.keys() - LEASE
+    for row in found:
+        if isinstance(row, dict) and (strange := row.keys() - columns):
+            raise ValueError(f"a {name} has no column {min(strange)[:80]!r}")
+
+
 def rows_of(tables: Mapping[str, Any]) -> Rows:
-    """Raises ValueError (as pydantic does) for a table, column or value that is not as it must be."""
-    if unknown := set(tables) - set(TABLES):
-        raise ValueError(f"there is no table {sorted(unknown)[0]!r}")
+    """Raises ValueError (as pydantic does) for a table, column or value that is not as it must be, the first alone."""
     made: dict[str, Any] = {}
     for name, found in tables.items():
+        _refuse_strange_columns(name, found)
         made[name] = [TABLES[name](**row.model_dump()) for row in _ROWS[name].validate_python(found)]
     return Rows(**made)
 

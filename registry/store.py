@@ -2,7 +2,7 @@
 Knows no model and no screen; every method is one short transaction.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,6 +24,7 @@ from registry.tables import Bank, Certificate, Character, Handle, Parent, Probe,
 
 CAPACITY = 16384  # ranks of a new bank: two thousand characters of rank 8; `neekoctl ranks --grow` makes it larger
 LIVE = ("reserved", "ready")
+EVER = (*LIVE, "removed")
 BRIEF = ("name", "bank_id", "start", "stop", "status", "strategy", "block", "created_at")
 
 
@@ -228,9 +229,8 @@ class Registry:
             row = session.get(Character, reservation.character_id)
             block = row.block if row and row.status == "reserved" else None
             moves.drop_reservation(session, reservation.character_id)
-            shared = block and session.exec(select(Character.id).where(Character.block == block)).first()
-        if block and not shared:
-            self.blocks.delete(block)
+        if block:
+            self.discard([block])
 
     def clear_dead(self) -> list[str]:
         """Clear every reservation whose process is gone; returns the names."""
@@ -308,15 +308,34 @@ class Registry:
         return live, list(gaps([(row.start, row.stop) for row in live], bank.capacity))
 
     def remove(self, character: Character) -> None:
-        """Free the range and the names. The block and the history stay."""
+        """Free the range and the names. The block and the history stay; who has left already leaves no second time."""
         with self.writing() as session:
-            moves.vacate(session, character.id or 0)
-            moves.note(session, "moved out", character_id=character.id)
+            here = select(Character.id).where(Character.id == character.id, Character.status == "ready")
+            if session.exec(here).first() is not None:
+                moves.vacate(session, character.id or 0)
+                moves.note(session, "moved out", character_id=character.id)
 
     def unreferenced_blocks(self) -> list[str]:
         """Digests in the store that no live character owns."""
         found = self.blocks.digests()  # before the owners: a block is claimed before it enters the store
         return sorted(found - {row.block for row in self.characters()})
+
+    def prune(self) -> list[str]:
+        """Delete every block that no live character owns; returns the digests."""
+        return self.discard(self.blocks.digests(), owners=LIVE)
+
+    def discard(self, digests: Collection[str], owners: Sequence[str] = EVER) -> list[str]:
+        """Delete those of the blocks that nobody of these statuses owns; returns their digests.
+
+        The only place where a block is deleted: the owners are asked for, and the blocks deleted, under the write
+        lock, so whoever comes to own one does so before (and keeps it) or after (and finds that it is gone).
+        """
+        with self.writing() as session:
+            owned = session.exec(select(Character.block).where(col(Character.status).in_(owners)))
+            gone = sorted(set(digests) - set(owned))
+            for digest in gone:
+                self.blocks.delete(digest)
+        return gone
 
     def integrity(self) -> str:
         """SQLite's own opinion of the file: "ok", or what is broken."""

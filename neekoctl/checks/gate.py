@@ -15,7 +15,7 @@ from neekoctl.checks.tolerances import Tolerances
 from neekoctl.checks.verdicts import flips, is_loss, mcnemar
 from neekoctl.gating import reaches
 from registry.errors import BlockDamaged, EncoderMismatch, NeekoError
-from registry.gates import active_gate, settings_digest
+from registry.gates import active_gate, fingerprint, settings_digest
 from registry.revisions import arrivals
 from registry.store import Registry
 from registry.tables import Gate
@@ -84,15 +84,10 @@ def _faults(registry: Registry, found: Sequence[Checked], version: Gate | None) 
     sealed = version.evidence.get("settings")
     if sealed not in (None, settings_digest(version.settings)):
         yield f"the settings of version {version.version} were edited in the database"
-    if others := [each.row.name for each in found if _digest(each.row.encoder) != _digest(version.encoder)]:
+    if others := [each.row.name for each in found if fingerprint(each.row.encoder) != fingerprint(version.encoder)]:
         yield f"{', '.join(others)} and version {version.version} were embedded by different encoders"
     if missing := list(_unfitted(registry, found, version)):
         yield f"version {version.version} was fitted without {', '.join(missing)}"
-
-
-def _digest(encoder: str | None) -> str | None:
-    """An encoder is known by its fingerprint; names of one may differ."""
-    return encoder.rpartition("@")[2] if encoder else None
 
 
 def _unfitted(registry: Registry, found: Sequence[Checked], version: Gate) -> Iterator[str]:

@@ -33,8 +33,9 @@ def move_in(
     """Somebody with everything that a character can have, and three files for a block."""
     held = registry.reserve(registry.bank("base", base, capacity=64), name, list(aliases), rank, "expand")
     with registry.blocks.making() as folder:
-        for file in ("adapter_config.json", "adapter_model.safetensors", "neeko.json"):
-            (folder / file).write_text(f"{name} {file}")
+        (folder / "adapter_config.json").write_text(json.dumps({"r": rank}))
+        (folder / "adapter_model.safetensors").write_text(f"{name}'s weights")
+        (folder / "neeko.json").write_text(json.dumps({"name": name, "base_fingerprint": base}))
         block = registry.blocks.put(folder)
     made = Onboarded(
         block, {"name": name, "aliases": list(aliases), "persona": f"{name} é\n蚁"}, {"rank": rank},

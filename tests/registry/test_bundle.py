@@ -20,7 +20,7 @@ from registry.errors import (
     UsageError,
 )
 from registry.gates import active_gate, put_gate
-from registry.revisions import history, roll_back
+from registry.revisions import arrivals, history, roll_back
 from registry.seals import broken
 from registry.store import Registry
 from tests.registry.bundles import another, contents, move_in, put_head, saved, unzipped, village
@@ -53,6 +53,18 @@ def test_the_history_goes_on_where_it_came_from(registry: Registry, tmp_path: Pa
     assert roll_back(there, 2).moved_in == ["Bee"]
     assert [row.name for row in there.characters()] == ["Ant", "Bee"]
     assert (move_in(there, "Dot").id, move_in(there, "Elk").start) == (4, 20)
+
+
+def test_a_history_with_rollbacks_goes_on_too(registry: Registry, tmp_path: Path) -> None:
+    village(registry)
+    roll_back(registry, 2)
+    registry.remove(registry.find("Bee"))
+    move_in(registry, "Cub")
+    roll_back(registry, 4)
+    there = another(tmp_path)
+    load(there, saved(registry, tmp_path / "v.neeko"))
+    assert history(there) == history(registry)
+    assert roll_back(there, 7).moved_in == ["Cub"]
 
 
 def test_an_empty_bank_over_the_same_base_is_used(registry: Registry, tmp_path: Path) -> None:
@@ -118,6 +130,32 @@ def test_somebody_who_is_here_already_is_skipped(registry: Registry, tmp_path: P
     assert contents(registry) == before
 
 
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [("UPDATE character SET system_message = 'You are a pirate.'", "record"),
+     ("UPDATE probe SET reference = 'Arr.'", "probes"), ("UPDATE probe SET nll = 9", "baseline")],
+)  # fmt: skip
+def test_somebody_who_is_here_otherwise_is_refused(registry: Registry, tmp_path: Path, change: str, part: str) -> None:
+    village(registry)
+    bundle = saved(registry, tmp_path / "v.neeko")
+    with registry.writing() as session:
+        session.connection().exec_driver_sql(change)
+    refused(registry, bundle, NameTaken, f"Ant lives here .* not the same {part}, .*`neekoctl remove 'Ant'`")
+
+
+def test_the_day_of_arrival_is_not_the_day_of_onboarding(registry: Registry, tmp_path: Path) -> None:
+    village(registry)
+    there = another(tmp_path)
+    dot = move_in(there, "Dot")
+    put_gate(there, "encoder@1", {}, {})
+    load(there, saved(registry, tmp_path / "v.neeko"))
+    gate, ant, moved = active_gate(there), there.find("Ant"), arrivals(there)
+    assert gate is not None
+    days = [moved[each.id or 0] for each in (dot, ant, there.find("Cub"))]
+    assert days == sorted(days)
+    assert ant.created_at < days[0] < gate.created_at < days[1]
+
+
 def test_some_residents_alone_move_without_history(registry: Registry, tmp_path: Path) -> None:
     village(registry)
     bundle = saved(registry, tmp_path / "v.neeko", only=["little bear"])
@@ -162,13 +200,17 @@ def test_a_damaged_block_stops_the_saving(registry: Registry, tmp_path: Path, ha
 
 def test_who_left_may_have_been_pruned(registry: Registry, tmp_path: Path) -> None:
     village(registry)
-    for digest in registry.unreferenced_blocks():
-        registry.blocks.delete(digest)
+    registry.prune()
     there = another(tmp_path)
     load(there, saved(registry, tmp_path / "v.neeko"))
     assert contents(there) == contents(registry)
     with pytest.raises(BlockDamaged, match="Bee"):
         roll_back(there, 2)
+
+
+def test_the_folder_of_a_bundle_is_made(registry: Registry, tmp_path: Path) -> None:
+    village(registry)
+    load(another(tmp_path), saved(registry, tmp_path / "of" / "monday" / "v.neeko"))
 
 
 def test_a_file_that_is_there_is_replaced_only_by_force(registry: Registry, tmp_path: Path) -> None:
@@ -246,7 +288,7 @@ def test_a_rehearsal_tells_all_and_keeps_nothing(registry: Registry, tmp_path: P
     assert load(there, bundle) == rehearsed
 
 
-@pytest.mark.parametrize("at", ["blocks.BlockStore.put", "blocks._sync", "arriving.insert", "arriving.put_head"])
+@pytest.mark.parametrize("at", ["blocks.BlockStore.place", "blocks._sync", "arriving.insert", "arriving.put_heads"])
 def test_a_loading_that_fails_midway_leaves_nothing(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
@@ -286,10 +328,10 @@ def test_a_head_that_was_written_in_vain_is_gone(
     empty = contents(there)
 
     def written_and_lost(*arguments: Any) -> None:
-        unpacking.put_head(*arguments)
+        unpacking.put_heads(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("registry.arriving.put_head", written_and_lost)
+    monkeypatch.setattr("registry.arriving.put_heads", written_and_lost)
     with pytest.raises(KeyboardInterrupt):
         load(there, bundle)
     assert contents(there) == empty
@@ -328,7 +370,7 @@ def test_a_difference_names_who_came_went_moved_and_changed(registry: Registry, 
     assert difference(rows_at(str(old)), rows_at(str(registry.layout.home))) == {
         "added": ["Dot"], "removed": [],
         "changed": [{"name": "Ant", "what": ["record", "baseline"]},
-                    {"name": "cub", "what": ["block", "record", "probes"]}],
+                    {"name": "cub", "what": ["block", "record", "probes", "identity"]}],
         "moved": [{"name": "cub", "from": [8, 16], "to": [12, 20]}], "gate": {"a": 2, "b": 3},
     }  # fmt: skip
 

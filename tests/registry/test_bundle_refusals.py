@@ -1,9 +1,11 @@
 """Bundles that an enemy or a bad disk made: each refused with a sentence, and nothing changed."""
 
 import base64
+import hashlib
 import re
 import stat
 import struct
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from io import BytesIO
@@ -14,6 +16,7 @@ import pytest
 
 from registry import archive
 from registry.arriving import load
+from registry.blocks import FILES, digest_of
 from registry.errors import BundleRefused, RegistryTooNew, UsageError
 from registry.store import Registry
 from tests.registry.bundles import Change, another, contents, forged, move_in, saved, unzipped, vector, village
@@ -114,6 +117,12 @@ CASES: dict[str, tuple[Change, str]] = {
     "bytes as numbers": (row("prototype", 0, vector=[1, 2]), "vector: "),
     "reply of text": (row("probe", 0, reply=["a"]), "reply"),
     "prompt of nothing": (row("probe", 0, prompt=[]), "prompt"),
+    "reply below nothing": (row("probe", 0, reply=[-5]), "reply"),
+    "digest of no text": (row("character", 0, data_digests={"a": 1}), "data_digests"),
+    "prompt of no turns": (row("probe", 0, prompt=["a"]), "prompt"),
+    "prompt of a stranger": (row("probe", 0, prompt=[{"role": "system", "content": "a"}]), "prompt"),
+    "prompt of no text": (row("probe", 0, prompt=[{"role": "user", "content": 1}]), "prompt"),
+    "prompt that is a reply": (row("probe", 0, prompt=[{"role": "assistant", "content": "a"}]), "prompt"),
     "prompt of strange turns": (row("probe", 0, prompt=[{"role": "user"}]), "prompt"),
     "text of half a letter": (row("probe", 0, reference="\ud800"), "escape|unicode|surrogate"),
     "digest that climbs": (row("character", 0, block="../" * 21 + "x"), "block"),
@@ -125,7 +134,25 @@ CASES: dict[str, tuple[Change, str]] = {
     "reservation": (row("character", 0, status="reserved"), "status"),
     "name that steers a terminal": (row("character", 1, name="B\x1b[2Jee"), "1.name: "),
     "base that steers a terminal": (row("bank", 0, base="\x1b[2J"), "base"),
-    "persona that steers a terminal": (row("character", 0, description={"persona": "\x1b[2J"}), "persona"),
+    "persona that steers a terminal": (row("character", 0, description={"persona": "\x1b[2J"}), "no control"),
+    "facts that steer a terminal": (row("character", 0, description={"facts": ["a", "\x1b[2J"]}), "no control"),
+    "key that steers a terminal": (row("character", 0, metrics={"a": [{"\x9b2J": 1}]}), "no control"),
+    "environment that steers a terminal": (row("character", 0, environment={"torch": "\x1b]0;a\x07"}), "no control"),
+    "system message that steers a terminal": (row("character", 0, system_message="\x1b[2J"), "no control"),
+    "question that steers a terminal":
+        (row("probe", 0, prompt=[{"role": "user", "content": "\x1b[2J"}]), "no control"),
+    "route that steers a terminal": (row("probe", 0, routed="\x1b[2J"), "no control"),
+    "settings that steer a terminal": (row("gate", 0, settings={"a": {"b": "\x00"}}), "no control"),
+    "alias that is a command of a CI runner":
+        (row("character", 0, description={"aliases": [" ::error::a"]}), "aliases"),
+    "rank of text": (row("character", 0, recipe={"rank": "8"}), "rank"),
+    "alpha of nothing": (row("character", 0, recipe={"alpha": float("nan")}), "alpha"),
+    "seal of lists": (row("character", 0, seal={"files": []}), "seal"),
+    "seal of numbers": (row("character", 0, seal={"record": 1}), "seal"),
+    "seal of files of numbers": (row("character", 0, seal={"files": {"a": 1}}), "seal"),
+    "distinctness of a number": (row("reading", 0, distinctness={"f" * 64: 5}), "distinctness"),
+    "distinctness without end": (row("reading", 0, distinctness={"f" * 64: [float("inf")]}), "distinctness"),
+    "distinctness from nobody": (row("reading", 0, distinctness={"a": [1.0]}), "distinctness"),
     "alias of no text": (row("character", 0, description={"aliases": [1]}), "aliases"),
     "date of nothing": (row("revision", 0, created_at="yesterday"), "created_at"),
     "bank of nowhere": (row("character", 0, bank_id=7), "bank 7"),
@@ -137,6 +164,14 @@ CASES: dict[str, tuple[Change, str]] = {
     "revision of no kind": (row("revision", 0, kind="died"), "revision 1"),
     "history of somebody else": (more("revision", number=9, kind="moved out"), "history"),
     "two of one number": (more("character", name="Elk"), "one number"),
+    "moved in twice": (more("revision", number=9), "Ant cannot have moved in at revision 9"),
+    "moved out twice": (more("revision", number=9, kind="moved out", character_id=2), "Bee cannot have moved out"),
+    "who left had the ranks of somebody else": (row("character", 1, start=4, stop=8), "Bee and Ant had the same ranks"),
+    "who left lay past the capacity": (row("character", 1, start=62, stop=66), "Bee cannot have moved in"),
+    "who left answered to the name of somebody else":
+        (row("character", 1, description={"aliases": ["FORMICA"]}), "Bee and Ant answered to one name"),
+    "who left had one name twice": (row("character", 1, description={"aliases": ["bee"]}), "Bee and Bee answered"),
+    "who left had no block": (row("character", 1, block=None), "Bee cannot have moved in"),
     "range of nothing": (row("character", 0, stop=0), "ranks"),
     "range backwards": (row("character", 0, start=9), "ranks"),
     "range too wide": (row("character", 0, stop=4000), "ranks"),
@@ -173,7 +208,7 @@ def test_rows_that_cannot_be_are_refused(good: Path, there: Registry, case: str)
     "changed", [{"start": 4, "stop": 12}, {"start": 60, "stop": 68}], ids=["overlap", "past the capacity"]
 )
 def test_ranges_that_the_database_refuses_are_refused_in_words(good: Path, registry: Registry, changed: Any) -> None:
-    refuse(registry, forged(good, row("character", 2, **changed)), "rule of the registry")
+    refuse(registry, forged(good, row("character", 2, **changed)), "same ranks|cannot have moved in")
 
 
 def test_two_gates_in_use_are_refused(good: Path, registry: Registry) -> None:
@@ -311,6 +346,66 @@ def test_far_too_many_members_are_refused_before_they_are_listed(
 def test_too_many_members_are_refused(good: Path, there: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive, "MOST_MEMBERS", 10)
     refuse(there, good, "far too many")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [("adapter_config.json", b"{", "does not say"), ("adapter_config.json", b"[]", "does not say"),
+     ("adapter_config.json", b"{}", "does not say"), ("adapter_config.json", b'{"r": 16}', "of another rank or base"),
+     ("neeko.json", b'"1"', "does not say"), ("neeko.json", b'{"base_fingerprint": "2"}', "of another rank or base"),
+     ("neeko.json", b'{"base_fingerprint": "1"}' + b" " * 2**20, "too large")],
+)  # fmt: skip
+def test_a_block_that_is_not_what_its_owner_says_is_refused(
+    good: Path, there: Registry, file: str, content: bytes, words: str
+) -> None:
+    """All digests are right, so only what they are digests of tells."""
+
+    def change(manifest: dict[str, Any], members: dict[str, bytes]) -> None:
+        ant = manifest["tables"]["character"][0]
+        files = {name: members.pop(f"blocks/{ant['block']}/{name}") for name in FILES} | {file: content}
+        ant["block"] = digest_of({name: hashlib.sha256(data).hexdigest() for name, data in files.items()})
+        members |= {f"blocks/{ant['block']}/{name}": data for name, data in files.items()}
+
+    refuse(there, forged(good, change), words)
+
+
+BOMBS: dict[str, str] = {
+    "rows": '"tables": {"bank": [' + "[]," * 300_000 + "[]]}",
+    "columns": '"tables": {"bank": [{' + ",".join(f'"a{n}": 1' for n in range(100_000)) + "}]}",
+    "tables": '"tables": {' + ",".join(f'"a{n}": 1' for n in range(100_000)) + "}",
+    "keys": '"tables": {}, ' + ",".join(f'"a{n}": 1' for n in range(100_000)),
+    "members": '"tables": {}, "members": {' + ",".join(f'"a{n}": 1' for n in range(201_000)) + "}",
+    "turns": '"tables": {"probe": [{"prompt": [' + "[]," * 300_000 + "[]]}]}",
+    "tokens": '"tables": {"probe": [{"reply": [' + "[]," * 300_000 + "[]]}]}",
+    "digests": '"tables": {"character": [{"data_digests": {' + ",".join(f'"a{n}": 1' for n in range(100_000)) + "}}]}",
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_manifest_of_countless_faults_costs_no_more_than_one_of_one(
+    good: Path, there: Registry, bomb: str, tmp_path: Path
+) -> None:
+    top = '"format": 1, "neekoctl": "x", "schema": "0005", "created_at": "2024-01-01T00:00:00+00:00", "whole": true, '
+    named = '"members": {}, ' if '"members"' not in BOMBS[bomb] else ""
+    with zipfile.ZipFile(path := tmp_path / "bomb.neeko", "w") as new:
+        new.writestr("bundle.json", "{" + top + named + BOMBS[bomb] + "}")
+    tracemalloc.start()
+    try:
+        refuse(there, path, "refused, and nothing was changed")
+        assert tracemalloc.get_traced_memory()[1] < 100 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_manifest_of_too_many_values_is_never_parsed(
+    good: Path, there: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("registry.bundle.MOST_VALUES", 100)
+    monkeypatch.setattr("registry.bundle.from_json", None)
+    refuse(there, good, "far too many values")
+    village(origin := another(tmp_path))
+    with pytest.raises(UsageError, match="--only"):
+        saved(origin, tmp_path / "v.neeko")
 
 
 @pytest.mark.parametrize("kind", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])

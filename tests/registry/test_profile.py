@@ -19,7 +19,7 @@ TALK = '{"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant",
 INLINE = "dialogues: [{messages: [{role: user, content: Who?}, {role: assistant, content: Dust!}]}]\n"
 WITH_TEXT = "must be text; put it in quotes if it looks like a number"
 BESIDE = "must name a .jsonl file beside the profile"
-ONE_LINE = "must be one printable line that does not begin with / or -"
+ONE_LINE = "must be one printable line without ##[ that does not begin with /, - or ::"
 NESTED = "is nested deeper than 12 levels"
 ANCHORS = "anchors and aliases are not allowed; write the value out"
 NO_MAPPING = "must be a mapping with `name`, `persona` and `dialogues`"
@@ -159,10 +159,15 @@ WRONG = [
     (GOOD.replace("Moth", "m" * 81), "moth.yaml line 1: name: must have at most 80 characters"),
     (GOOD.replace("Moth", "/quit"), f"moth.yaml line 1: name: {ONE_LINE}"),
     (GOOD.replace("Moth", "'-m'"), f"moth.yaml line 1: name: {ONE_LINE}"),
+    (GOOD.replace("Moth", "'::error::m'"), f"moth.yaml line 1: name: {ONE_LINE}"),
+    (GOOD.replace("Moth", "'##[error]m'"), f"moth.yaml line 1: name: {ONE_LINE}"),
     (GOOD.replace("Moth", '"Mo\\nth"'), f"moth.yaml line 1: name: {ONE_LINE}"),
     (GOOD.replace("Moth", '"Mo\\0th"'), f"moth.yaml line 1: name: {ONE_LINE}"),
     (GOOD.replace("Moth", '"Mo\\u200bth"'), f"moth.yaml line 1: name: {ONE_LINE}"),
     (GOOD.replace("Moth", '"\\u0301"'), f"moth.yaml line 1: name: {ONE_LINE}"),
+    (GOOD.replace("lives in a lamp", '"a\\e[2J"'),
+     "moth.yaml line 2: persona: must not hold the control character '\\x1b'"),
+    (GOOD + 'style: "a\\x07"\n', "moth.yaml line 4: style: must not hold the control character '\\x07'"),
     (GOOD.replace("lives in a lamp", "''"), "moth.yaml line 2: persona: must not be empty"),
     (GOOD.replace("name: Moth\n", ""), "moth.yaml line 1: name: is required"),
     (GOOD.replace("dialogues: moth.jsonl\n", ""), "moth.yaml line 1: dialogues: is required"),

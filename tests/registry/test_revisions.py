@@ -6,19 +6,21 @@ from contextlib import closing
 
 import pytest
 
-from registry.errors import BlockDamaged, NameTaken, NeekoError, UsageError
-from registry.gates import active_gate, put_gate
+from registry.errors import BlockDamaged, EncoderMismatch, NameTaken, NeekoError, UsageError
+from registry.gates import active_gate, embed_anew, put_gate
 from registry.revisions import history, roll_back
 from registry.seals import broken
 from registry.store import Onboarded, Registry
 from registry.tables import Character
 
 
-def settle(registry: Registry, name: str, *aliases: str, block: str | None = None) -> Character:
+def settle(
+    registry: Registry, name: str, *aliases: str, block: str | None = None, encoder: str | None = None
+) -> Character:
     bank = registry.bank("base", "1")
     held = registry.reserve(bank, name, list(aliases), 8, "expand")
     described = {"name": name, "aliases": list(aliases)}
-    made = Onboarded(block or _stored(registry, name), described, {}, {}, {}, {}, "", 0, "", None, None)
+    made = Onboarded(block or _stored(registry, name), described, {}, {}, {}, {}, "", 0, "", None, encoder)
     return registry.commit(held, made)
 
 
@@ -104,6 +106,42 @@ def test_a_block_that_was_pruned_is_named_and_nobody_is_moved(registry: Registry
     assert len(history(registry)) == 4
 
 
+def rebuild(registry: Registry, encoder: str) -> None:
+    """As `gate rebuild --encoder` does."""
+    for row in registry.characters():
+        embed_anew(registry, row, encoder, b"", {}, {})
+    put_gate(registry, encoder, {}, {})
+
+
+@pytest.mark.parametrize("gone", ["Ant", "Bee"])
+def test_nobody_of_another_encoder_comes_back_among_those_who_live_here(registry: Registry, gone: str) -> None:
+    """Nor does a gate that knows none of their vectors."""
+    for name in ("Ant", "Bee"):
+        settle(registry, name, encoder="old/place@1")
+    put_gate(registry, "old/place@1", {}, {})
+    registry.remove(registry.find(gone))
+    settle(registry, "Cub", encoder="old/place@1")
+    rebuild(registry, "new@2")
+    for number in (2, 3):  # to 3 the gate alone would come back
+        with pytest.raises(EncoderMismatch, match="`neekoctl gate rebuild --encoder old/place` first"):
+            roll_back(registry, number)
+    assert (len(registry.characters()), len(history(registry))) == (2, 4)
+    rebuild(registry, "moved/to@1")
+    assert roll_back(registry, 2).moved_in == [gone]
+    assert {row.encoder for row in registry.characters()} == {"moved/to@1"}
+
+
+def test_those_who_left_under_different_encoders_do_not_come_back_together(registry: Registry) -> None:
+    for name in ("Ant", "Bee"):
+        settle(registry, name, encoder="old@1")
+    registry.remove(registry.find("Ant"))
+    rebuild(registry, "new@2")
+    registry.remove(registry.find("Bee"))
+    with pytest.raises(EncoderMismatch, match="choose another revision"):
+        roll_back(registry, 2)
+    assert registry.characters() == []
+
+
 def test_somebody_who_is_being_added_is_waited_for(registry: Registry) -> None:
     settle(registry, "Ant")
     registry.remove(settle(registry, "Bee"))
@@ -120,6 +158,17 @@ def test_a_revision_that_is_none_is_refused(registry: Registry, number: int, sen
     settle(registry, "Bee")
     with pytest.raises(UsageError, match=sentence):
         roll_back(registry, number)
+
+
+def test_a_state_that_the_schema_refuses_is_refused_in_words(registry: Registry) -> None:
+    settle(registry, "Ant")
+    registry.remove(settle(registry, "Bee"))
+    with registry.writing() as session:
+        session.connection().exec_driver_sql("UPDATE character SET start = 4, stop = 12 WHERE name = 'Bee'")
+    before = state(registry)
+    with pytest.raises(NeekoError, match="Revision 2 cannot come back.*live rank ranges overlap"):
+        roll_back(registry, 2)
+    assert (state(registry), len(history(registry))) == (before, 3)
 
 
 def test_a_name_that_came_back_is_taken(registry: Registry) -> None:

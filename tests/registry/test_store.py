@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from registry.errors import LeaseLost, NameTaken, NeekoError, RankError, UnknownCharacter, UsageError
 from registry.layout import Layout
 from registry.ranks import RankRange
+from registry.revisions import history
 from registry.store import Onboarded, Registry, Reservation
 from registry.tables import Bank, Character, Parent, Probe
 
@@ -220,15 +221,13 @@ def test_a_commit_without_a_digest_is_refused_whole(
     assert registry.find("Moth").status == "reserved"
 
 
-@pytest.mark.parametrize("lost", ["released", "removed", "committed already"])
+@pytest.mark.parametrize("lost", ["released", "committed already"])
 def test_a_reservation_that_is_gone_cannot_be_committed(
     registry: Registry, bank: Bank, layout: Layout, lost: str
 ) -> None:
     reservation = reserve(registry, bank, "Moth")
     if lost == "released":
         registry.release(reservation)
-    elif lost == "removed":
-        registry.remove(registry.find("Moth"))
     else:
         registry.commit(reservation, made())
     before = rows(layout)
@@ -291,6 +290,7 @@ def test_a_living_process_keeps_its_reservation_whatever_the_expiry(
 DIES = """
 import os, signal
 from registry.layout import Layout
+from registry.revisions import history
 from registry.store import Registry
 registry = Registry(Layout.default())
 bank = registry.bank("base", "fingerprint")
@@ -417,12 +417,19 @@ def test_removing_frees_range_and_names_and_keeps_the_history(registry: Registry
     assert again.id != row.id
 
 
+def test_who_is_being_added_is_released_not_removed(registry: Registry, bank: Bank) -> None:
+    reserve(registry, bank, "Moth")
+    registry.remove(registry.find("Moth"))
+    assert (registry.find("Moth").status, history(registry)) == ("reserved", [])
+
+
 def test_removing_an_old_row_again_leaves_its_namesake_alone(registry: Registry, bank: Bank) -> None:
     old = add(registry, bank, "Moth")
     registry.remove(old)
     add(registry, bank, "Moth")
     registry.remove(old)
     assert registry.find("Moth").status == "ready"
+    assert [row["kind"] for row in history(registry)] == ["moved in", "moved out", "moved in"]
 
 
 def test_a_block_that_no_live_character_owns_is_unreferenced(registry: Registry, bank: Bank, layout: Layout) -> None:
