@@ -34,6 +34,10 @@ class Cohort:
     encoder: str | None = None  # provenance; None where it reads no personas
     personas: torch.Tensor | None = None  # (members, p)
 
+    @property
+    def title(self) -> str:
+        return f"cohort {self.name} version {self.version}"
+
     def newcomer(self, persona: torch.Tensor | None = None) -> torch.Tensor:
         """(d_c,) where somebody new starts from: what the persona says, else the mean of everybody."""
         with torch.no_grad():

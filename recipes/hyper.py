@@ -28,6 +28,19 @@ class Entry:
     digest: str
     persona: torch.Tensor | None = None
 
+    def start(self) -> torch.Tensor:
+        """(d_c,) what e_c is before anything is learned: what the persona says, else everybody's mean."""
+        return self.cohort.newcomer(self.persona)
+
+    def block(self) -> Block:
+        """What the network writes for that."""
+        return self.cohort.network.materialised(self.start())
+
+    def card(self) -> dict[str, object]:
+        """What is kept of it with whoever came by it."""
+        return {"name": self.cohort.name, "version": self.cohort.version, "digest": self.digest,
+                "from_profile": self.persona is not None}  # fmt: skip
+
 
 def hyper(task: Task) -> Made:
     """Learn e_c on the dialogues, from the persona or from everybody's mean, and write the block. Without dialogues, or
@@ -49,12 +62,7 @@ def hyper(task: Task) -> Made:
     after = mean_nll(scored_under(task.bank, block, probes)) if probes else None
     return Made(block, "hyper", before, after, state.seconds, _reason(task, learner, state, before, after),
                 run.speed if run else 0.0, steps=state.step, best_step=state.best_step,
-                details={"cohort": _card(task.entry)})  # fmt: skip
-
-
-def _card(entry: Entry) -> dict[str, object]:
-    return {"name": entry.cohort.name, "version": entry.cohort.version, "digest": entry.digest,
-            "from_profile": entry.persona is not None}  # fmt: skip
+                details={"cohort": task.entry.card()})  # fmt: skip
 
 
 class Newcomer(Talks):
@@ -65,7 +73,7 @@ class Newcomer(Talks):
         super().__init__(rows, batch, seed)
         self.bank, self.network, self.probes = bank, entry.cohort.network, probes
         self.device = bank.base.device
-        self.who = nn.Parameter(entry.cohort.newcomer(entry.persona).clone())
+        self.who = nn.Parameter(entry.start().clone())
 
     def groups(self) -> list[tuple[list[nn.Parameter], float]]:
         return [([self.who], self.network.recipe.pace_newcomer)]
@@ -95,7 +103,7 @@ def _reason(task: Task, learner: Newcomer, state: State, before: float | None, a
     start = "its persona" if task.entry.persona is not None else f"the mean of its {len(cohort.members)} members"
     how = f"learned {learner.who.numel()} numbers in {state.best_step} steps from {start}" if state.step else (
         f"took {start} as it is")  # fmt: skip
-    told = f"Cohort {cohort.name} version {cohort.version} wrote the block: {how}"
+    told = f"{cohort.title.capitalize()} wrote the block: {how}"
     if before is None or after is None:
         return f"{told}; nothing could be held out."
     return f"{told}; held-out perplexity {perplexity(before):.2f} -> {perplexity(after):.2f}."

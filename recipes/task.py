@@ -50,7 +50,7 @@ class Task:
     width: int | None = None
     tune: bool = False
     until: float | None = None
-    entry: "Entry | None" = None  # into a cohort, for whoever wants its network's block
+    entry: "Entry | None" = None  # into a cohort: what its network writes, or where an expansion starts from
 
     @property
     def exchanges(self) -> int:
