@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from recipes.task import Made
 
 RENEW_SECONDS = 60.0
-RATES = {"learning_rate", "pace_shared", "pace_ids", "pace_network"}  # another one may go on from a checkpoint
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,8 @@ class Group:
     @property
     def digest(self) -> str:
         """Names the run: the same data, settings but for step sizes, seed and base continue the same checkpoint."""
-        settings = {key: value for key, value in self.recipe.model_dump().items() if key not in RATES}
+        settings = {key: value for key, value in self.recipe.model_dump().items()
+                    if key != "learning_rate" and not key.startswith("pace_")}  # fmt: skip
         parts = [[plan.profile.digests() for plan in self.plans], settings, self.wanted.seed, self.bank.fingerprint]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

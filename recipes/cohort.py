@@ -59,15 +59,16 @@ class Learning:
                                  self.seed).to(self.device)  # fmt: skip
 
     def groups(self) -> list[tuple[list[nn.Parameter], float]]:
-        """The shared halves, the ids, and the network, each at its own pace."""
+        """The shared halves, the ids, the writers' last bias and the rest of the network, each at its own pace."""
         shared = [*self.network.shared_a.values(), *self.network.shared_b.values()]
         if self.recipe.generated == "none":
             return [(shared, self.recipe.pace_shared)]
-        ids = [self.network.characters]
-        apart = {id(each) for each in (*shared, *ids)}
+        ids, biases = [self.network.characters], self.network.biases
+        apart = {id(each) for each in (*shared, *ids, *biases)}
         network = [each for each in self.network.parameters() if id(each) not in apart]
         network += list(self.contrast.parameters()) if self.recipe.contrasts else []
-        return [(shared, self.recipe.pace_shared), (ids, self.recipe.pace_ids), (network, self.recipe.pace_network)]
+        return [(shared, self.recipe.pace_shared), (ids, self.recipe.pace_ids), (biases, self.recipe.pace_bias),
+                (network, self.recipe.pace_network)]  # fmt: skip
 
     def epoch(self, number: int) -> list[list[Sample]]:
         return batches(self.members, self.recipe.batch, self.recipe.per_role, random.Random(f"{self.seed}:{number}"))

@@ -26,7 +26,8 @@ class CohortRecipe(Recipe):
     id_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of ids left out of a step, so that the persona must do
     pace_shared: Pace = 1.0  # times the learning rate: of the shared half,
     pace_ids: Pace = 1.0  # of e_c,
-    pace_network: Pace = 1.0  # and of the network;
+    pace_network: Pace = 1.0  # of the network,
+    pace_bias: Pace = 1.0  # and of b_u, which is one for all characters: Adam moves it as far as what tells them apart;
     pace_newcomer: Pace = 10.0  # of a newcomer's e_c, which learns alone
     per_role: Annotated[int, Field(ge=1, le=1024)] = 2  # conversations of a role side by side in a batch
     contrast: Annotated[float, Field(ge=0)] = 0.3  # lambda at the end

@@ -109,6 +109,12 @@ class HyperHalf(nn.Module):
             up.weight.zero_()
             up.bias.zero_()
 
+    @property
+    def biases(self) -> list[nn.Parameter]:
+        """b_u of every writer: what it writes for everybody."""
+        writers: list[Any] = [*self.write_a.values(), *self.write_b.values()]
+        return [each.up.bias for each in writers]
+
     def embeddings(self, personas: torch.Tensor | None = None, kept: torch.Tensor | None = None) -> torch.Tensor:
         """(members, d_c): e_c of everybody; `personas` (members, p) where the network reads them, `kept` (members, 1)
         the ids that are not left out."""
