@@ -20,6 +20,7 @@ from neekoctl.commands import (
     bundle,
     chat,
     check,
+    cohort,
     doctor,
     gate,
     history,
@@ -122,6 +123,7 @@ app.command("check")(check.check)
 app.command("doctor")(doctor.doctor)
 app.add_typer(gate.app, name="gate")
 app.add_typer(bundle.app, name="bundle")
+app.add_typer(cohort.app, name="cohort")
 app.add_typer(profile.app, name="profile")
 app.add_typer(models.app, name="models")
 

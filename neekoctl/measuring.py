@@ -118,8 +118,8 @@ def seen(stage: Stage, mix: Mix, probes: list[Messages]) -> Seen:
         rows = [stage.form.row(messages, last_only=True) for messages in probes[start : start + ROWS_AT_ONCE]]
         with stage.bank.serving([mix] * len(rows)), torch.inference_mode():
             said = reply_logits(stage.base, rows)
-            digest.update(said[0].cpu().numpy().tobytes())
-            scores += totals(rows, *said)
+            digest.update(said.logits.cpu().numpy().tobytes())
+            scores += totals(rows, said)
     return Seen(digest.hexdigest(), scores)
 
 

@@ -18,15 +18,16 @@ from neekoctl import kinship
 from neekoctl.kinship import Choice, Kin
 from neekoctl.stage import choose_bank
 from recipes.recipe import DEFAULT_PRESET, SIGN_ELECTING, Merging, Recipe, load_recipe
+from registry.cohorts import cohorts, newest_cohort
 from registry.errors import UsageError
 from registry.heldout import Split, split
 from registry.names import fold
 from registry.profile import Profile, load_profile
 from registry.store import Registry
-from registry.tables import Bank, Character, Prototype
+from registry.tables import Bank, Character, Cohort, Prototype
 
-STRATEGIES = ("expand", "fuse", "auto")
-FROM_SCRATCH, FROM_FUSED = "none", "fuse"  # of --warm-start; anything else is a name
+STRATEGIES = ("expand", "fuse", "hyper", "auto")
+FROM_SCRATCH, FROM_FUSED, FROM_COHORT = "none", "fuse", "hyper"  # of --warm-start; anything else is a name
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Request:
     merging: Merging = field(default_factory=Merging)
     tune: bool = False
     warm_start: str = FROM_SCRATCH
+    cohort: str | None = None  # whose network writes the block; None: the newest, where one is needed
+    from_profile: bool = False  # the network reads the persona
     budget: float | None = None  # seconds
 
     @property
@@ -69,6 +72,7 @@ class Plan:
     kin: tuple[Kin, ...] = ()
     width: int | None = None
     replaced: Character | None = None
+    cohort: Cohort | None = None  # None when none is wanted
 
     @property
     def system_message(self) -> str:
@@ -80,13 +84,17 @@ class Plan:
         parts = [fold(self.profile.name), self.profile.digests(), self.recipe.model_dump(), self.request.seed,
                  self.request.strategy, self.bank.fingerprint]  # fmt: skip
         parts += [[each.character.block, each.weight] for each in self.kin]
+        parts += [self.cohort.digest, self.request.from_profile] if self.cohort else []
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @property
     def rank(self) -> int:
         """How many ranks to reserve: what is not needed in the end is given back."""
-        trained = 0 if self.request.strategy == "fuse" else self.recipe.rank
-        return trained if self.request.strategy == "expand" else max(trained, self.width or 0)
+        strategy, written = self.request.strategy, int(self.cohort.recipe["rank"]) if self.cohort else 0
+        if strategy == "hyper":
+            return written
+        trained = 0 if strategy == "fuse" else self.recipe.rank
+        return trained if strategy == "expand" else max(trained, self.width or 0, written)
 
     @property
     def exchanges(self) -> int:
@@ -116,7 +124,8 @@ def plan(registry: Registry, request: Request, say: Callable[[str], None]) -> Pl
         raise UsageError(
             f"{profile.name} has no dialogues left to tune on once probes are kept aside: leave --tune out."
         )
-    return Plan(request, profile, recipe, parts, bank, choice, replaced=replaced)
+    cohort = _cohort(registry, request, bank)
+    return Plan(request, profile, recipe, parts, bank, choice, replaced=replaced, cohort=cohort)
 
 
 def _of_that_name(registry: Registry, profile: Profile) -> Character | None:
@@ -132,7 +141,10 @@ def _refuse_idle_options(request: Request) -> None:
         raise UsageError(f"There is no strategy {strategy!r}: choose {', '.join(STRATEGIES)}.")
     warm, fused = request.warm_start != FROM_SCRATCH, request.warm_start == FROM_FUSED
     chosen = request.choice != Choice() or "temperature" in merging.model_fields_set
+    from_cohort = strategy == "hyper" or request.warm_start == FROM_COHORT
     idle = {
+        "--cohort": request.cohort is not None and not from_cohort and strategy != "auto",
+        "--from-profile": request.from_profile and not from_cohort and strategy != "auto",
         "--tune": request.tune and strategy != "fuse",
         "--merge": merging.method != "svd" and strategy != "fuse",
         "--energy": merging.energy is not None and strategy != "fuse",
@@ -140,10 +152,11 @@ def _refuse_idle_options(request: Request) -> None:
         "--budget": request.budget is not None and strategy != "auto",
         "--density": "density" in merging.model_fields_set and merging.method not in SIGN_ELECTING,
         "--temperature": "temperature" in merging.model_fields_set and bool(request.choice.by_hand),
-        "Choosing neighbours": chosen and strategy == "expand" and not fused,
+        "Choosing neighbours": chosen and (strategy == "hyper" or (strategy == "expand" and not fused)),
     }
     for option in (option for option, unused in idle.items() if unused):
-        instead = {"Choosing neighbours": " without --warm-start fuse", "--density": f" and --merge {merging.method}",
+        without = " without --warm-start fuse" if strategy == "expand" else ""
+        instead = {"Choosing neighbours": without, "--density": f" and --merge {merging.method}",
                    "--temperature": " and --from"}.get(option, "")  # fmt: skip
         raise UsageError(
             f"{option} does nothing for --strategy {strategy}{instead}: leave it out, or change the strategy."
@@ -154,12 +167,33 @@ def _refuse_idle_options(request: Request) -> None:
 
 def _choice(registry: Registry, request: Request, profile: Profile, bank: Bank) -> Choice | None:
     """Which neighbours are wanted; `auto` does without when there are none, or none can be found."""
+    if request.strategy == "hyper" or request.warm_start == FROM_COHORT:
+        return None
     if request.strategy == "expand" and request.warm_start != FROM_FUSED:
         one = Choice(by_hand=(f"{request.warm_start}=1",))  # the weight keeps a name with = in it whole
         return None if request.warm_start == FROM_SCRATCH else one
     alone = not (bank.id and registry.characters(status=("ready",), bank=bank, brief=True))
     none_found = alone or not kinship.is_comparable(profile)
     return None if request.strategy == "auto" and none_found and request.choice == Choice() else request.choice
+
+
+def _cohort(registry: Registry, request: Request, bank: Bank) -> Cohort | None:
+    """The cohort that is wanted; `auto` takes the newest where there is one.
+
+    Raises:
+        UsageError: there is none, or it reads no personas and is to read one.
+    """
+    wanted = request.strategy == "hyper" or request.warm_start == FROM_COHORT
+    if not wanted and (request.strategy != "auto" or not (request.cohort or cohorts(registry))):
+        return None
+    there = any(row.bank_id == bank.id for row in cohorts(registry))
+    if not there and not wanted and not request.cohort:
+        return None
+    row = newest_cohort(registry, bank, request.cohort)
+    if request.from_profile and row.encoder is None:
+        raise UsageError(f"The cohort {row.name} reads no personas: train one with `--set persona=true`, or leave "
+                         f"--from-profile out.")  # fmt: skip
+    return row
 
 
 def with_kin(registry: Registry, plan: Plan, encoder: str, persona: Prototype) -> Plan:
@@ -183,10 +217,12 @@ def with_kin(registry: Registry, plan: Plan, encoder: str, persona: Prototype) -
 
 def document(plan: Plan) -> dict[str, Any]:
     """What `--dry-run` prints."""
-    from recipes.advisor import ladder, why_alone
+    from recipes.advisor import Source, ladder, why_alone
 
     auto, probes = plan.request.strategy == "auto", len(plan.split.probes)
-    rungs = ladder(plan.exchanges, probes, neighbours=bool(plan.kin)) if auto else []
+    there: dict[Source, bool] = {"neighbours": bool(plan.kin), "cohort": plan.cohort is not None}
+    sources = [source for source, is_there in there.items() if is_there]
+    rungs = ladder(plan.exchanges, probes, sources) if auto else []
     return {
         "character": plan.profile.name,
         "strategy": plan.request.strategy,
@@ -195,8 +231,9 @@ def document(plan: Plan) -> dict[str, Any]:
         "exchanges": plan.exchanges,
         "probes": probes,
         "neighbours": [each.document() for each in plan.kin],
+        "cohort": f"{plan.cohort.name} version {plan.cohort.version}" if plan.cohort else None,
         "rungs": [rung.name for rung in rungs],
-        "note": why_alone(plan.exchanges, probes, neighbours=bool(plan.kin)) if len(rungs) == 1 else "",
+        "note": why_alone(plan.exchanges, probes, sources) if len(rungs) == 1 else "",
         "budget": plan.request.budget,
     }
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.tree import Tree
 
-    from recipes.training import Progress
+    from recipes.running import Progress
     from registry.lineage import Ancestor
     from registry.tables import Bank, Certificate, Character
 

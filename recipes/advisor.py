@@ -6,13 +6,14 @@ block is the better bargain. How many exchanges a rung needs comes from docs/stu
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from recipes.exchanges import Row
 from recipes.expansion import expand
 from recipes.fusion import PASSES, TUNED_ON, fuse
+from recipes.hyper import hyper
 from recipes.likelihood import ROWS_AT_ONCE, scored_under
 from recipes.scores import Difference, Score, mean_nll, paired_bootstrap, perplexity
 from recipes.task import Made, Task
@@ -21,13 +22,16 @@ FEWEST_PROBES = 6  # with fewer, all of them may agree by chance: one time in 2^
 TRAINING_COST = 3.0  # of a pass forward and back, in passes forward
 
 
+Source = Literal["neighbours", "cohort"]
+
+
 @dataclass(frozen=True)
 class Rung:
     """One way to make a block, called as on the command line; `needs` exchanges to be worth trying."""
 
     name: str
     needs: int
-    made_from_neighbours: bool
+    source: Source | None  # what it is made or started from
     make: Callable[[Task], Made]
     passes: Callable[[Task], float]  # forward passes over one conversation that it takes
 
@@ -40,12 +44,20 @@ def _tuned(task: Task) -> Made:
     return fuse(replace(task, tune=True))
 
 
+def _written(task: Task) -> Made:
+    return hyper(_with_checkpoint(replace(task, neighbours=()), "hyper"))
+
+
 def _started(task: Task) -> Made:
-    return expand(_with_checkpoint(task, "warm"))
+    return expand(_with_checkpoint(replace(task, entry=None), "warm"))
+
+
+def _started_from_cohort(task: Task) -> Made:
+    return expand(_with_checkpoint(replace(task, neighbours=()), "cohort"))
 
 
 def _fresh(task: Task) -> Made:
-    return expand(_with_checkpoint(replace(task, neighbours=()), "fresh"))
+    return expand(_with_checkpoint(replace(task, neighbours=(), entry=None), "fresh"))
 
 
 def _with_checkpoint(task: Task, kind: str) -> Task:
@@ -58,26 +70,35 @@ def _training_passes(task: Task) -> float:
 
 
 LADDER = (
-    Rung("fuse", 0, True, _fused, lambda _: 0.0),
-    Rung("fuse --tune", 3, True, _tuned, lambda task: PASSES * min(TUNED_ON, len(task.train))),
-    Rung("expand --warm-start fuse", 3, True, _started, _training_passes),
-    Rung("expand", 48, False, _fresh, _training_passes),
+    Rung("fuse", 0, "neighbours", _fused, lambda _: 0.0),
+    Rung("hyper", 0, "cohort", _written, _training_passes),
+    Rung("fuse --tune", 3, "neighbours", _tuned, lambda task: PASSES * min(TUNED_ON, len(task.train))),
+    Rung("expand --warm-start fuse", 3, "neighbours", _started, _training_passes),
+    Rung("expand --warm-start hyper", 3, "cohort", _started_from_cohort, _training_passes),
+    Rung("expand", 48, None, _fresh, _training_passes),
 )
 
 
-def ladder(exchanges: int, probes: int, *, neighbours: bool) -> list[Rung]:
-    """The rungs to climb: those that make sense for so many exchanges to learn from. Where too few probes are left to
-    compare by, only the one that so many exchanges are best served by; without neighbours only training."""
-    if not neighbours:
+def ladder(exchanges: int, probes: int, sources: Collection[Source]) -> list[Rung]:
+    """The rungs to climb: those that make sense for so many exchanges to learn from, and whose source is there. Where
+    too few probes are left to compare by, only the one that so many exchanges are best served by; without neighbours
+    or a cohort only training."""
+    if not sources:
         return [LADDER[-1]]
-    sensible = [rung for rung in LADDER if rung.needs <= exchanges]
-    return sensible if probes >= FEWEST_PROBES else [rung for rung in sensible if rung.made_from_neighbours][-1:]
+    sensible = [rung for rung in LADDER if rung.needs <= exchanges and (not rung.source or rung.source in sources)]
+    return sensible if probes >= FEWEST_PROBES else [rung for rung in sensible if rung.source][-1:]
 
 
-def why_alone(exchanges: int, probes: int, *, neighbours: bool) -> str:
+def sources(task: Task) -> list[Source]:
+    """What a block could be made from."""
+    found: dict[Source, bool] = {"neighbours": bool(task.neighbours), "cohort": task.entry is not None}
+    return [source for source, there in found.items() if there]
+
+
+def why_alone(exchanges: int, probes: int, sources: Collection[Source]) -> str:
     """Why the ladder has one rung."""
-    if not neighbours:
-        return "there is nobody whose block could be used"
+    if not sources:
+        return "there is nobody whose block could be used, and no cohort"
     if probes < FEWEST_PROBES:
         replies = f"{probes} held-out {'reply is' if probes == 1 else 'replies are'} too few to compare by"
         return f"{replies}, and {exchanges} exchanges to learn from are best served by it"
@@ -109,7 +130,7 @@ def advise(task: Task) -> Made:
         NeekoError: there is neither anybody to fuse nor anything to train on.
     """
     probes = task.probes()
-    rungs = ladder(task.exchanges, len(probes), neighbours=bool(task.neighbours))
+    rungs = ladder(task.exchanges, len(probes), sources(task))
     if len(rungs) == 1:
         return _unopposed(task, rungs[0], len(probes))
     started = time.monotonic()
@@ -155,7 +176,7 @@ def _left(task: Task) -> float:
 
 def _unopposed(task: Task, rung: Rung, probes: int) -> Made:
     """One rung alone is possible, or nothing would tell two apart."""
-    why = why_alone(task.exchanges, probes, neighbours=bool(task.neighbours))
+    why = why_alone(task.exchanges, probes, sources(task))
     if task.neighbours and rung.passes(task) and rung.passes(task) * _pace(task) > _left(task):
         rung, why = LADDER[0], f"{rung.name} would take more than the budget has left"
     made = rung.make(task)

@@ -31,7 +31,8 @@ MOST_BYTES = 2 * 2**30  # of resident blocks: two hundred of rank 8 on a model o
 
 @dataclass(frozen=True)
 class Packed:
-    """A block as the bank multiplies it: the A of projections that read one x stacked, so that they share a product."""
+    """A block as the bank multiplies it: the A of projections that read one x stacked, so that they share a product.
+    Either may have a first dimension, one entry for every row of the batch."""
 
     a: dict[int, torch.Tensor]  # group -> (n r, d_in)
     b: dict[str, torch.Tensor]  # projection -> (r, d_out)
@@ -132,7 +133,11 @@ class Group:
         """(tokens of the run, d_in) -> n times (tokens, r)."""
         rows = flat if run.stop is None else flat[run.start * width : run.stop * width]
         a = run.block.a[self.number]
-        low = nn.functional.linear(rows, a if a.dtype == flat.dtype else a.to(flat.dtype))
+        a = a if a.dtype == flat.dtype else a.to(flat.dtype)
+        if a.dim() == 3:  # every row its own
+            low = torch.bmm(rows.view(len(a), -1, rows.shape[1]), a.transpose(1, 2)).flatten(0, 1)
+        else:
+            low = nn.functional.linear(rows, a)
         return low.split(run.block.rank, dim=1) if self.width > 1 else (low,)
 
     def _single(self, flat: torch.Tensor, ranks: Ranks) -> Lows:
@@ -182,7 +187,11 @@ class Projected(nn.Module):
             if b.dtype != y.dtype:  # trained in fp32 under a bf16 base
                 b = b.to(y.dtype)
             rows = y if run.stop is None else y[run.start * width : run.stop * width]
-            rows.addmm_(low[self.place], b, alpha=run.scale)
+            if b.dim() == 3:  # every row its own
+                own = rows.view(len(b), -1, rows.shape[1])
+                own.baddbmm_(low[self.place].reshape(len(b), -1, b.shape[1]), b, alpha=run.scale)
+            else:
+                rows.addmm_(low[self.place], b, alpha=run.scale)
 
 
 @dataclass
@@ -242,13 +251,17 @@ class Bank:
             shape = (pair.b.shape[0], pair.a.shape[1])
             if shapes.get(path) != shape:
                 raise BaseMismatch(f"The block does not fit {self.base.name}: {path} has shape {shape}.")
-        a: dict[int, torch.Tensor] = {}
-        b: dict[str, torch.Tensor] = {}
-        for group, paths in zip(self._groups, self._paths, strict=True):
-            pairs = [block.pairs.get(path) or _nothing(block.rank, *shapes[path]) for path in paths]
-            a[group.number] = torch.cat([pair.a for pair in pairs]).to(device)
-            b |= {path: pair.b.t().contiguous().to(device) for path, pair in zip(paths, pairs, strict=True)}
-        return Packed(a, b, block.rank, block.alpha)
+        pairs = {path: block.pairs.get(path) or _nothing(block.rank, *shape) for path, shape in shapes.items()}
+        a = {path: pair.a.to(device) for path, pair in pairs.items()}
+        b = {path: pair.b.t().contiguous().to(device) for path, pair in pairs.items()}
+        return self.stacked(a, b, block.rank, block.alpha)
+
+    def stacked(self, a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor], rank: int, alpha: float) -> Packed:
+        """Factors by projection, (r, d_in) and (r, d_out), as the bank multiplies them; no copy of B. With a first
+        dimension, (rows, r, d), every row of the batch has its own: A, B or both."""
+        groups = zip(self._groups, self._paths, strict=True)
+        return Packed({group.number: torch.cat([a[path] for path in paths], dim=-2) for group, paths in groups},
+                      dict(b), rank, alpha)  # fmt: skip
 
     def unpack(self, packed: Packed) -> Block:
         """The block as PEFT names it."""

@@ -2,6 +2,7 @@
 Knows no other character while it trains: no other block is in the graph, or mounted at all. Where neighbours are given
 it starts from a copy of their merged blocks (a warm start)."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -28,22 +29,29 @@ def expand(task: Task) -> Made:
     """
     rows, probes = task.rows(), task.probes()
     fresh = fresh_block(task.bank.base.shapes, task.recipe.rank, task.recipe.alpha, task.seed)
-    start = warm(fresh, task) if task.neighbours else fresh
+    start = warm(fresh, inherited(task)) if task.neighbours or task.entry else fresh
     done = train(task.bank, start, rows, probes, task.recipe, seed=task.seed, report=task.report,
                  checkpoint=task.checkpoint, until=task.until)  # fmt: skip
-    if task.neighbours and probes:  # a warm start's first likelihood is not the bare base's
+    if start is not fresh and probes:  # a warm start's first likelihood is not the bare base's
         done = replace(done, nll_before=mean_nll(scored_under(task.bank, None, probes)))
+    details = {"cohort": task.entry.card()} if task.entry else {}
     return Made(done.block, "expand", done.nll_before, done.nll_after, done.seconds, _reason(task, done, rows),
-                done.tokens_per_second, lineage(task.neighbours), done.steps, done.best_step)  # fmt: skip
+                done.tokens_per_second, lineage(task.neighbours), done.steps, done.best_step, details)  # fmt: skip
 
 
-def warm(fresh: Block, task: Task) -> Block:
-    """What the neighbours' merged blocks add to the base, under the fresh block's rank and alpha.
+def inherited(task: Task) -> list[Part]:
+    """What to start from: the neighbours' blocks, or what a cohort writes for somebody new."""
+    if task.entry:
+        return [Part(task.entry.block(), 1.0)]
+    return [Part(each.block, each.weight) for each in task.neighbours]
+
+
+def warm(fresh: Block, parts: Sequence[Part]) -> Block:
+    """What the merged blocks add to the base, under the fresh block's rank and alpha.
 
     Ranks that the merge does not fill at a module keep their fresh start: with zeros on both sides neither factor would
     ever have a gradient.
     """
-    parts = [Part(each.block, each.weight) for each in task.neighbours]
     merged = merge(parts, Merging(), fresh.rank).block
     root = (merged.scale / fresh.scale) ** 0.5
     pairs = dict(fresh.pairs)
@@ -57,11 +65,12 @@ def warm(fresh: Block, task: Task) -> Block:
 
 def _reason(task: Task, done: Trained, rows: list[Row]) -> str:
     kin = ", ".join(each.name for each in task.neighbours)
+    kin = kin or (task.entry.cohort.title if task.entry else "")
     start = f"a block started from {kin}" if kin else "a fresh block"
     if done.nll_before is None or done.nll_after is None:
         return f"Trained {start} on {len(rows)} conversations for {done.steps} steps; nothing could be held out."
     if done.best_step == 0:
-        left = "the merge of their blocks" if kin else "neutral"
+        left = "what it inherited" if kin else "neutral"
         return f"No step of {done.steps} improved the held-out likelihood, so the block is left at its start, {left}."
     return (
         f"Trained {start} on {len(rows)} conversations: held-out perplexity {perplexity(done.nll_before):.2f} -> "

@@ -13,9 +13,9 @@ from dataclasses import replace
 from recipes.likelihood import scored_under
 from recipes.merging import Merged, Part, merge
 from recipes.recipe import FACTOR_WISE, SIGN_ELECTING
+from recipes.running import Progress
 from recipes.scores import mean_nll
 from recipes.task import Lineage, Made, Neighbour, Task
-from recipes.training import Progress
 from registry.errors import NeekoError
 
 PASSES = 30  # over the exchanges that weights are tuned on

@@ -4,7 +4,7 @@ Knows rows and models; nothing of characters or training.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn import functional
@@ -19,17 +19,28 @@ ROWS_AT_ONCE = 4
 TOKENS_AT_ONCE = 64  # of a vocabulary's logits each
 
 
-def reply_logits(base: BaseModel, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Logits for the scored tokens alone: (N, vocabulary), their targets (N,), and the row of each (N,).
+class Said(NamedTuple):
+    """What a model says to the N scored tokens of B rows."""
+
+    logits: torch.Tensor  # (N, vocabulary)
+    targets: torch.Tensor  # (N,)
+    owner: torch.Tensor  # (N,) the row of each
+    last: torch.Tensor  # (B, d) the hidden state at each row's last scored token
+
+
+def reply_logits(base: BaseModel, rows: Sequence[Row]) -> Said:
+    """Logits for the scored tokens alone.
 
     Rows are padded on the right: under causal attention no real token sees a pad, so no mask is needed and the
     fastest kernel applies. The output head runs on the N scored positions only.
     """
     tokens, scored = _padded(rows, base.device)
     keep = functional.pad(scored[:, 1:], (0, 1))  # position t-1 predicts token t
-    with _head_sees_only(base.model, keep):
-        logits = base.model(input_ids=tokens, use_cache=False).logits[0]  # (N, vocabulary)
-    return logits.float(), tokens[:, 1:][scored[:, 1:]], keep.nonzero()[:, 0]
+    with _head_sees_only(base.model, keep) as states:
+        logits = base.model(input_ids=tokens, use_cache=False).logits[0]
+    ends = scored.shape[1] - 1 - scored.flip(1).int().argmax(1)  # the pads' ids say nothing: one may be the eos
+    last = states[0][torch.arange(len(rows), device=base.device), ends]
+    return Said(logits.float(), tokens[:, 1:][scored[:, 1:]], keep.nonzero()[:, 0], last)
 
 
 def score(base: BaseModel, rows: Sequence[Row]) -> list[Score]:
@@ -38,7 +49,7 @@ def score(base: BaseModel, rows: Sequence[Row]) -> list[Score]:
     with torch.inference_mode():
         for start in range(0, len(rows), ROWS_AT_ONCE):
             batch = rows[start : start + ROWS_AT_ONCE]
-            scores += totals(batch, *reply_logits(base, batch))
+            scores += totals(batch, reply_logits(base, batch))
     return scores
 
 
@@ -52,17 +63,17 @@ def written_greedily(base: BaseModel, rows: Sequence[Row]) -> list[bool]:
     with torch.inference_mode():
         for start in range(0, len(rows), ROWS_AT_ONCE):
             batch = rows[start : start + ROWS_AT_ONCE]
-            logits, targets, owner = reply_logits(base, batch)
-            differ = set(owner[logits.argmax(-1) != targets].tolist())
+            said = reply_logits(base, batch)
+            differ = set(said.owner[said.logits.argmax(-1) != said.targets].tolist())
             found += [place not in differ for place in range(len(batch))]
     return found
 
 
-def totals(rows: Sequence[Row], logits: torch.Tensor, targets: torch.Tensor, owner: torch.Tensor) -> list[Score]:
+def totals(rows: Sequence[Row], said: Said) -> list[Score]:
     """One score a row from what `reply_logits` gave for these rows."""
-    parts = zip(logits.split(TOKENS_AT_ONCE), targets.split(TOKENS_AT_ONCE), strict=True)  # each makes a copy
+    parts = zip(said.logits.split(TOKENS_AT_ONCE), said.targets.split(TOKENS_AT_ONCE), strict=True)  # each is copied
     losses = torch.cat([functional.cross_entropy(*part, reduction="none") for part in parts]).double()
-    sums = torch.zeros(len(rows), dtype=torch.float64, device=losses.device).index_add_(0, owner, losses)
+    sums = torch.zeros(len(rows), dtype=torch.float64, device=losses.device).index_add_(0, said.owner, losses)
     return [Score(total, sum(row.scored)) for total, row in zip(sums.tolist(), rows, strict=True)]
 
 
@@ -84,14 +95,17 @@ def _padded(rows: Sequence[Row], device: torch.device) -> tuple[torch.Tensor, to
 
 
 @contextmanager
-def _head_sees_only(model: Any, keep: torch.Tensor) -> Iterator[None]:
-    """Within the context the output head gets (1, N, d): the hidden states where `keep` (B, T) is true."""
+def _head_sees_only(model: Any, keep: torch.Tensor) -> Iterator[list[torch.Tensor]]:
+    """Within the context the output head gets (1, N, d): the hidden states where `keep` (B, T) is true. All of them,
+    (B, T, d), are in the list afterwards."""
+    states: list[torch.Tensor] = []
 
     def select(_module: Any, args: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        states.append(args[0])
         return (args[0][keep].unsqueeze(0),)
 
     handle = model.get_output_embeddings().register_forward_pre_hook(select)
     try:
-        yield
+        yield states
     finally:
         handle.remove()

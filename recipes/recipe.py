@@ -3,7 +3,7 @@ wrong setting is refused before anything is loaded."""
 
 from collections.abc import Sequence
 from importlib import resources
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -12,6 +12,7 @@ from registry.errors import UsageError
 from registry.ranks import LARGEST_RANK
 
 DEFAULT_PRESET = "standard"
+PRESETS = "presets"
 SIGN_ELECTING = ("ties", "dare_ties")
 FACTOR_WISE = ("elementwise", *SIGN_ELECTING)  # A and B are merged each by itself
 
@@ -32,6 +33,9 @@ class Recipe(BaseModel):
     evaluations: Annotated[int, Field(ge=1)]  # of the held-out likelihood, per epoch
     patience: Annotated[int, Field(ge=1)]  # evaluations without improvement before stopping
     system_message: str  # {name} stands for the character's
+
+
+Settings = TypeVar("Settings", bound=BaseModel)
 
 
 class Merging(BaseModel):
@@ -72,32 +76,38 @@ class Merging(BaseModel):
             )
 
 
-def presets() -> list[str]:
+def presets(folder: str = PRESETS) -> list[str]:
     """The names of the presets that ship with the package."""
-    folder = resources.files("recipes") / "presets"
-    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+    items = (resources.files("recipes") / folder).iterdir()
+    return sorted(item.name.removesuffix(".yaml") for item in items if item.name.endswith(".yaml"))
 
 
-def load_recipe(preset: str, changes: list[str], rank: int | None = None) -> Recipe:
+def load_recipe(preset: str, changes: Sequence[str], rank: int | None = None) -> Recipe:
     """A preset with `key=value` changes on top; `rank` alone keeps the preset's alpha.
 
     Raises:
         UsageError: unknown preset or key, or a value out of bounds.
     """
-    if preset not in presets():
-        raise UsageError(f"There is no preset {preset!r}: choose {', '.join(presets())}.")
-    text = (resources.files("recipes") / "presets" / f"{preset}.yaml").read_text(encoding="utf-8")
+    return load_settings(Recipe, PRESETS, preset, changes, rank)
+
+
+def load_settings(model: type[Settings], folder: str, preset: str, changes: Sequence[str],
+                  rank: int | None) -> Settings:  # fmt: skip
+    """The same for any settings whose presets lie in `folder`."""
+    if preset not in presets(folder):
+        raise UsageError(f"There is no preset {preset!r}: choose {', '.join(presets(folder))}.")
+    text = (resources.files("recipes") / folder / f"{preset}.yaml").read_text(encoding="utf-8")
     values: dict[str, Any] = yaml.safe_load(text)
     values.pop("about")
     if rank is not None:
         values["rank"] = rank
     values.update(_parsed(change) for change in changes)
     try:
-        return Recipe.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
         detail = error.errors()[0]
         key = ".".join(str(part) for part in detail["loc"])
-        known = f" (keys: {', '.join(Recipe.model_fields)})" if detail["type"] == "extra_forbidden" else ""
+        known = f" (keys: {', '.join(model.model_fields)})" if detail["type"] == "extra_forbidden" else ""
         option = "--rank" if key == "rank" and rank is not None else f"--set {key}"
         raise UsageError(f"{option}: {detail['msg']}{known}.") from error
 

@@ -4,14 +4,17 @@ Knows nothing of how a block is made."""
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from recipes.bank import Bank
 from recipes.block import Block
 from recipes.exchanges import Messages, PromptForm, Row
 from recipes.recipe import Merging, Recipe
-from recipes.training import Progress
+from recipes.running import Progress
 from registry.errors import NeekoError
+
+if TYPE_CHECKING:
+    from recipes.hyper import Entry
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Task:
     width: int | None = None
     tune: bool = False
     until: float | None = None
+    entry: "Entry | None" = None  # into a cohort: what its network writes, or where an expansion starts from
 
     @property
     def exchanges(self) -> int:

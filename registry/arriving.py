@@ -24,7 +24,8 @@ from registry.store import Registry
 from registry.tables import Bank, Character, Gate, Handle, Probe, Revision
 from registry.unpacking import Parcel, put_blocks, put_heads, sweep_heads, undone, unpacked
 
-OWN = ("handle", "probe", "prototype", "parent", "certificate", "reading")  # tables whose rows belong to somebody
+# tables whose rows belong to somebody
+OWN = ("handle", "probe", "prototype", "dialogue", "parent", "certificate", "reading")
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def _moved_in(session: Session, row: Character, bank: Bank, own: Mapping[str, li
         probe.routed = probe.routed_by = None  # by another gate
     for reading in (first := own["reading"][:1]):
         reading.revision, reading.found = step.number, None
-    for each in [*own["probe"], *own["prototype"], *own["parent"], *own["certificate"], *first]:
+    for each in [*own["probe"], *own["prototype"], *own["dialogue"], *own["parent"], *own["certificate"], *first]:
         each.id, each.character_id = None, row.id
         session.add(each)
     session.flush()

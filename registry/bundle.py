@@ -29,6 +29,7 @@ from registry.tables import Character, now
 
 FORMAT = 1
 MANIFEST = "bundle.json"
+KEPT = ("handle", "probe", "prototype", "dialogue", "parent", "certificate")  # of somebody who moves alone
 LARGEST_MANIFEST = 2**29  # bytes: two thousand characters, a quarter of a megabyte each with their vectors
 MOST_VALUES = 5_000_000  # commas and brackets in it, which bound its values: a character has some 1,600
 LARGEST_HEAD = 2**28
@@ -37,7 +38,7 @@ BLOCK_MEMBER = re.compile(rf"blocks/([0-9a-f]{{64}})/({'|'.join(map(re.escape, F
 MEMBERS = re.compile(rf"bundle\.json|{BLOCK_MEMBER.pattern}|{HEAD_MEMBER.pattern}|profiles/[^/\\:\x00-\x1f]+\.yaml")
 PROFILE_HEAD = """\
 # Written by `neekoctl bundle save` for people to read; loading a bundle does not read it.
-# The registry keeps no dialogues: they are only in the profile that the character was made from.
+# Dialogues stand in bundle.json, not here.
 """
 
 
@@ -103,7 +104,7 @@ def those(rows: Rows, owners: Collection[int | None]) -> Rows:
     people = [row for row in rows.residents if row.id in owners]
     banks = {row.bank_id for row in people}
     own: dict[str, list[Any]] = {name: [row for row in getattr(rows, name) if row.character_id in owners]
-                                 for name in ("handle", "probe", "prototype", "parent", "certificate")}  # fmt: skip
+                                 for name in KEPT}  # fmt: skip
     for probe in own["probe"]:
         probe.routed = probe.routed_by = None
     gate = [rows.active_gate] if rows.active_gate else []

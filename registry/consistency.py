@@ -19,7 +19,7 @@ from registry.tables import Character, Revision
 POINTERS = [("character", "bank_id", "bank"), ("reading", "revision", "revision"), ("revision", "gate_before", "gate"),
             ("revision", "character_id", "character"), ("probe", "routed_by", "gate"),
             *((table, "character_id", "character") for table in
-              ("handle", "probe", "prototype", "parent", "certificate", "reading"))]  # fmt: skip
+              ("handle", "probe", "prototype", "dialogue", "parent", "certificate", "reading"))]  # fmt: skip
 OFF_UNIT = 1e-3  # by which the length of a unit vector may differ from 1
 
 

@@ -10,6 +10,7 @@
     │   ├── BaseMismatch            its fingerprint is not the bank's
     │   └── EncoderMismatch         two vectors of different encoders cannot be compared
     ├── BlockDamaged                a block's files are missing or not the bytes that were stored
+    ├── CohortDamaged               a cohort's files are missing, of another format or base, or not what was stored
     ├── BundleRefused               a bundle is no bundle, damaged, or not what it says of itself
     ├── RegistryTooNew              a registry or bundle written by a newer neekoctl
     ├── RegistryBusy                another process holds the registry for too long
@@ -87,6 +88,10 @@ class EncoderMismatch(BaseError):
 
 class BlockDamaged(NeekoError):
     """A block's files are missing or are not the bytes that were stored."""
+
+
+class CohortDamaged(NeekoError):
+    """A cohort's files are missing, of another format or base, or are not what was stored."""
 
 
 class BundleRefused(NeekoError):

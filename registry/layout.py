@@ -47,6 +47,10 @@ class Layout:
         """The role embeddings of a large bank's residents: a copy, quicker to read than their rows."""
         return self.home / "roles" / f"{bank}.safetensors"
 
+    def cohort(self, name: str, version: int) -> Path:
+        """A cohort's network and config."""
+        return self.home / "cohorts" / name / str(version)
+
     @property
     def checkpoints(self) -> Path:
         return self.home / "checkpoints"

@@ -15,7 +15,7 @@ from sqlmodel import text
 
 from registry.errors import NeekoError, RegistryTooNew
 
-HEAD = "0005"  # a test compares it with the newest migration
+HEAD = "0006"  # a test compares it with the newest migration
 BUSY_SECONDS = 60.0  # sixteen processes may queue for the write lock; each holds it for milliseconds
 
 

@@ -19,6 +19,7 @@ from registry.tables import (
     Bank,
     Certificate,
     Character,
+    Dialogue,
     Gate,
     Handle,
     Parent,
@@ -45,6 +46,7 @@ class Rows:
     handle: list[Handle] = field(default_factory=list)
     probe: list[Probe] = field(default_factory=list)
     prototype: list[Prototype] = field(default_factory=list)
+    dialogue: list[Dialogue] = field(default_factory=list)
     parent: list[Parent] = field(default_factory=list)
     certificate: list[Certificate] = field(default_factory=list)
     reading: list[Reading] = field(default_factory=list)
@@ -124,6 +126,12 @@ def _turns(value: list[Any]) -> list[Any]:
     return value
 
 
+def _talk(value: list[Any]) -> list[Any]:
+    if not value or not all(_is_turn(turn) for turn in value):
+        raise ValueError("must be turns of role and content")
+    return value
+
+
 def _is_turn(value: Any) -> bool:
     known = isinstance(value, dict) and value.keys() == {"role", "content"}
     return known and value["role"] in ("user", "assistant") and isinstance(value["content"], str)
@@ -154,6 +162,7 @@ BY_NAME: Mapping[str, Any] = {
     "seal": Annotated[Json, AfterValidator(_sealed)], "data_digests": Annotated[Json, AfterValidator(_of_text)],
     "distinctness": Annotated[Json, AfterValidator(_measured)],
     "prompt": Annotated[list[Any], AfterValidator(_harmless), AfterValidator(_turns)],
+    "messages": Annotated[list[Any], AfterValidator(_harmless), AfterValidator(_talk)],
     "reply": Annotated[list[Number], FailFast()], "reply_text": str,  # what the model said, whatever that was
 }  # fmt: skip
 

@@ -20,7 +20,19 @@ from registry.leases import Lease
 from registry.names import fold, nearest
 from registry.ranks import RankRange, allocate, gaps
 from registry.seals import seal
-from registry.tables import Bank, Certificate, Character, Handle, Parent, Probe, Prototype, Reading, now
+from registry.tables import (
+    Bank,
+    Certificate,
+    Character,
+    Cohort,
+    Dialogue,
+    Handle,
+    Parent,
+    Probe,
+    Prototype,
+    Reading,
+    now,
+)
 
 CAPACITY = 16384  # ranks of a new bank: two thousand characters of rank 8; `neekoctl ranks --grow` makes it larger
 LIVE = ("reserved", "ready")
@@ -57,6 +69,7 @@ class Onboarded:
     probes: list[Probe] = field(default_factory=list)
     parents: list[Parent] = field(default_factory=list)
     prototypes: list[Prototype] = field(default_factory=list)
+    dialogues: list[Dialogue] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)  # the newcomer's own has no character yet
     others: int = 0
     identical: int = 0
@@ -173,28 +186,40 @@ class Registry:
         Raises:
             LeaseLost: the reservation was cleared meanwhile.
         """
+        return self.commit_all([(reservation, made)])[0]
+
+    def commit_all(self, arrivals: Sequence[tuple[Reservation, Onboarded]], cohort: Cohort | None = None
+                   ) -> list[Character]:  # fmt: skip
+        """Several reservations become ready characters, and the cohort that they were trained in is noted: all, or
+        nothing. Raises LeaseLost likewise."""
         with self.writing() as session:
-            row = _reserved(session, reservation)
-            if reservation.replaces:
-                moves.make_way(session, reservation.replaces, row, made.description.get("aliases", []))
-            for column in ("block", "description", "recipe", "metrics", "environment", "data_digests",
-                           "system_message", "seed", "reason", "role_embedding", "encoder"):  # fmt: skip
-                setattr(row, column, getattr(made, column))
-            row.strategy = made.strategy or row.strategy
-            row.status, row.created_at = "ready", now()
-            row.seal = seal(row, made.probes, self.blocks)
-            row.lease_pid = row.lease_host = row.lease_born = row.lease_expires = None
-            for child in [*made.probes, *made.parents, *made.prototypes]:
-                child.character_id = reservation.character_id
-                session.add(child)
-            session.add(Certificate(character_id=reservation.character_id, others=made.others,
-                                    identical=made.identical, evidence=made.evidence))  # fmt: skip
-            step = moves.note(session, "moved in", character_id=reservation.character_id)
-            session.flush()
-            for reading in made.readings:
-                reading.revision, reading.character_id = step.number or 0, reading.character_id or row.id or 0
-                session.add(reading)
-            return row
+            rows = [self._moved_in(session, reservation, made) for reservation, made in arrivals]
+            if cohort is not None:
+                session.add(cohort)
+            return rows
+
+    def _moved_in(self, session: Session, reservation: Reservation, made: Onboarded) -> Character:
+        row = _reserved(session, reservation)
+        if reservation.replaces:
+            moves.make_way(session, reservation.replaces, row, made.description.get("aliases", []))
+        for column in ("block", "description", "recipe", "metrics", "environment", "data_digests",
+                       "system_message", "seed", "reason", "role_embedding", "encoder"):  # fmt: skip
+            setattr(row, column, getattr(made, column))
+        row.strategy = made.strategy or row.strategy
+        row.status, row.created_at = "ready", now()
+        row.seal = seal(row, made.probes, self.blocks)
+        row.lease_pid = row.lease_host = row.lease_born = row.lease_expires = None
+        for child in [*made.probes, *made.parents, *made.prototypes, *made.dialogues]:
+            child.character_id = reservation.character_id
+            session.add(child)
+        session.add(Certificate(character_id=reservation.character_id, others=made.others,
+                                identical=made.identical, evidence=made.evidence))  # fmt: skip
+        step = moves.note(session, "moved in", character_id=reservation.character_id)
+        session.flush()
+        for reading in made.readings:
+            reading.revision, reading.character_id = step.number or 0, reading.character_id or row.id or 0
+            session.add(reading)
+        return row
 
     def claim(self, reservation: Reservation, block: str) -> None:
         """Name the block before it enters the store, so that nobody prunes it while the rest is made ready.

@@ -5,7 +5,7 @@ migrations; a test compares the two. Knows nothing of sessions or of what the va
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, Column
+from sqlalchemy import JSON, Column, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 
@@ -80,6 +80,35 @@ class Probe(SQLModel, table=True):
     routed: str | None = None  # whom the gate took it for that day: a name, "ambiguous" or "unknown"
     routed_by: int | None = None  # the gate's version that did
     vector: bytes | None = None  # of the prompt's last turn, under the character's encoder
+
+
+class Dialogue(SQLModel, table=True):
+    """A conversation of a character's profile, probes included: what a cohort learns from."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    character_id: int = Field(foreign_key="character.id", index=True)
+    position: int
+    messages: list[dict[str, str]] = Field(sa_column=Column(JSON, nullable=False))
+
+
+class Cohort(SQLModel, table=True):
+    """A version of a network that was trained on several characters at once; its files lie under `cohorts/`."""
+
+    __table_args__ = (UniqueConstraint("name", "version", name="a_version_is_made_once"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    bank_id: int = Field(foreign_key="bank.id")
+    name: str
+    version: int
+    kind: str  # hycora | shared
+    digest: str  # over its files
+    members: list[dict[str, Any]] = Field(sa_column=Column(JSON, nullable=False))  # name, character_id, block of each
+    recipe: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    metrics: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    environment: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    encoder: str | None = None  # provenance, where the network reads personas
+    seed: int = 0
+    created_at: str = Field(default_factory=now)
 
 
 class Prototype(SQLModel, table=True):

@@ -12,7 +12,7 @@ MERGES = "svd, elementwise, cat, ties or dare_ties"
 
 def add_character(
     profile: Annotated[Path, typer.Argument(help="The character's profile.yaml.", show_default=False)],
-    strategy: Annotated[str, typer.Option(help="How the block is made: expand, fuse or auto.")] = "expand",
+    strategy: Annotated[str, typer.Option(help="How the block is made: expand, fuse, hyper or auto.")] = "expand",
     rank: Annotated[int | None, typer.Option(min=1, help="Ranks to own, instead of the preset's.")] = None,
     preset: Annotated[str, typer.Option(help="Training settings: quick, standard or thorough.")] = "standard",
     change: Annotated[
@@ -44,7 +44,13 @@ def add_character(
     ] = None,
     density: Annotated[float | None, typer.Option(help="What ties and dare_ties keep.  [default: 0.5]")] = None,
     tune: Annotated[bool, typer.Option("--tune", help="Fit the weights of a fusion on the dialogues.")] = False,
-    warm_start: Annotated[str, typer.Option(metavar="fuse|NAME|none", help="What an expansion starts from.")] = "none",
+    warm_start: Annotated[
+        str, typer.Option(metavar="fuse|hyper|NAME|none", help="What an expansion starts from.")
+    ] = "none",
+    cohort: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Whose network writes the block.  [default: the newest]")
+    ] = None,
+    from_profile: Annotated[bool, typer.Option("--from-profile", help="Let the network read the persona.")] = False,
     budget: Annotated[str | None, typer.Option(metavar="TIME", help="Bounds auto: 60s, 5m.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; make nothing.")] = False,
     json: Json = False,
@@ -60,8 +66,8 @@ def add_character(
 
     merging = load_merging(method=merge, energy=energy, density=density, temperature=temperature)
     request = Request(profile, strategy, base, encoder, preset, tuple(change or ()), rank, seed, resume, accept_gate,
-                      replace, Choice(neighbours, tuple(parents or ())), merging, tune, warm_start,
-                      None if budget is None else seconds(budget))  # fmt: skip
+                      replace, Choice(neighbours, tuple(parents or ())), merging, tune, warm_start, cohort,
+                      from_profile, None if budget is None else seconds(budget))  # fmt: skip
     with render.TrainingScreen().open() as screen:
         document = (rehearse if dry_run else onboard)(Registry(Layout.default()), request, screen)
     if json:

@@ -36,7 +36,7 @@ def test_a_resumed_run_makes_the_block_the_uninterrupted_one_would_have(neekoctl
     whole = neekoctl("add-character", moth, *QUICK, "--json").document["block"]
     neekoctl("remove", "moth", "--yes")
     with monkeypatch.context() as patch:
-        patch.setattr("recipes.training.CHECKPOINT_SECONDS", 0.0)
+        patch.setattr("recipes.running.CHECKPOINT_SECONDS", 0.0)
         stop_at(5, KeyboardInterrupt, patch)
         assert neekoctl("add-character", moth, *QUICK).code == 1
     resumed = neekoctl("add-character", moth, *QUICK, "--resume", "--json")
@@ -77,8 +77,8 @@ class Dying(Registry):
         if moment == "after commit": die()
         return row
 
-import recipes.training
-recipes.training.CHECKPOINT_SECONDS = 0.0
+import recipes.running
+recipes.running.CHECKPOINT_SECONDS = 0.0
 base, encoder = os.environ["NEEKOCTL_BASE"], os.environ["NEEKOCTL_ENCODER"]
 onboard(Dying(Layout.default()), Request(profile, base=base, encoder=encoder, preset="quick"), Screen())
 """

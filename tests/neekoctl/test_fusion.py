@@ -308,7 +308,7 @@ def test_a_fusion_that_cannot_be_is_refused_with_a_sentence(neekoctl, cub: Path,
         (("--warm-start", "Ant=5"), "Nobody here is called 'Ant=5'"),
         (("--strategy", "auto", "--budget", "soon"), "'soon' is no time"),
         (("--strategy", "auto", "--budget", "0s"), "'0s' is no time"),
-        (("--strategy", "melt"), "choose expand, fuse, auto"),
+        (("--strategy", "melt"), "choose expand, fuse, hyper, auto"),
     ],
 )
 def test_an_option_that_would_do_nothing_is_refused(neekoctl, cub: Path, options, sentence: str) -> None:

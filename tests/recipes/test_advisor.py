@@ -20,21 +20,28 @@ def names(rungs: list[Rung]) -> list[str]:
 
 
 def test_the_ladder_grows_with_the_data() -> None:
-    heights = [len(ladder(exchanges, 9, neighbours=True)) for exchanges in (0, 1, 4, 16, 64, 1000)]
+    heights = [len(ladder(exchanges, 9, ["neighbours"])) for exchanges in (0, 1, 4, 16, 64, 1000)]
     assert heights == sorted(heights)
-    assert names(ladder(0, 9, neighbours=True)) == ["fuse"]
-    assert names(ladder(1000, 9, neighbours=True)) == names(list(LADDER))
+    assert names(ladder(0, 9, ["neighbours"])) == ["fuse"]
+    assert names(ladder(1000, 9, ["neighbours", "cohort"])) == names(list(LADDER))
+
+
+def test_a_rung_needs_its_source() -> None:
+    assert names(ladder(64, 9, ["neighbours"])) == ["fuse", "fuse --tune", "expand --warm-start fuse", "expand"]
+    assert names(ladder(64, 9, ["cohort"])) == ["hyper", "expand --warm-start hyper", "expand"]
+    assert names(ladder(1, 2, ["neighbours", "cohort"])) == ["hyper"]
+    assert names(ladder(9, 2, ["neighbours", "cohort"])) == ["expand --warm-start hyper"]
 
 
 def test_with_too_few_probes_only_the_best_for_so_many_exchanges_is_climbed() -> None:
     for exchanges in (0, 1, 4, 16, 64, 1000):
-        (rung,) = ladder(exchanges, FEWEST_PROBES - 1, neighbours=True)
+        (rung,) = ladder(exchanges, FEWEST_PROBES - 1, ["neighbours"])
         assert rung.needs <= exchanges
-        assert rung.made_from_neighbours
+        assert rung.source == "neighbours"
 
 
 def test_without_neighbours_only_training_is_left() -> None:
-    assert names(ladder(5, 9, neighbours=False)) == ["expand"]
+    assert names(ladder(5, 9, [])) == ["expand"]
 
 
 # the paired bootstrap
@@ -114,7 +121,7 @@ def test_it_stays_on_the_cheapest_that_nothing_beats(monkeypatch) -> None:
     stand = Stand(monkeypatch, {"base": [4.0] * 6, "fuse": FLAT, "fuse --tune": FLAT, "expand --warm-start fuse": noisy,
                                 "expand": noisy})  # fmt: skip
     made = advise(stand.task)
-    assert stand.made == names(list(LADDER))
+    assert stand.made == names(ladder(1000, 9, ["neighbours"]))
     assert (made.strategy, made.block) == ("fuse", "fuse")
     assert made.reason.startswith("auto took fuse on 6 held-out replies: fuse has perplexity")
     assert made.reason.count("does not beat fuse") == 3
@@ -129,20 +136,20 @@ def test_it_climbs_to_what_is_significantly_better_and_tells_the_numbers(monkeyp
     assert "expand (15.64) does not beat expand --warm-start fuse" in made.reason
     assert made.nll_before == pytest.approx(4.0)
     assert made.nll_after == pytest.approx(2.45)
-    assert [each["rung"] for each in made.details["rungs"]] == names(list(LADDER))
+    assert [each["rung"] for each in made.details["rungs"]] == names(ladder(1000, 9, ["neighbours"]))
     assert made.details["asked"] == "auto"
 
 
 def test_few_exchanges_climb_less_high(monkeypatch) -> None:
     stand = Stand(monkeypatch, {"base": FLAT, "fuse": FLAT, "fuse --tune": BETTER}, exchanges=1)
     advise(stand.task)
-    assert stand.made == names(ladder(1, 9, neighbours=True))
+    assert stand.made == names(ladder(1, 9, ["neighbours"]))
 
 
 def test_too_few_probes_to_compare_leave_it_to_the_amount_of_data(monkeypatch) -> None:
     stand = Stand(monkeypatch, {"base": FLAT[: FEWEST_PROBES - 1]}, exchanges=5)
     made = advise(stand.task)
-    assert stand.made == [ladder(5, 2, neighbours=True)[-1].name]
+    assert stand.made == [ladder(5, 2, ["neighbours"])[-1].name]
     assert f"{FEWEST_PROBES - 1} held-out replies are too few to compare by" in made.reason
 
 

@@ -11,13 +11,14 @@ from recipes.bank import Bank
 from recipes.base_model import load_base
 from recipes.block import Block, Pair, fresh_block
 from recipes.exchanges import Messages, PromptForm, with_system
-from recipes.expansion import expand, warm
+from recipes.expansion import expand, inherited, warm
 from recipes.fusion import LARGEST_WEIGHT, PASSES, fuse
 from recipes.likelihood import scored_under
+from recipes.merging import Part
 from recipes.recipe import Merging, load_recipe
+from recipes.running import Progress
 from recipes.scores import mean_nll
 from recipes.task import Lineage, Neighbour, Task
-from recipes.training import Progress
 from registry.errors import NeekoError, UsageError
 
 SETTINGS = ["rank=4", "alpha=16", "learning_rate=0.02", "epochs=3", "batch=2", "warmup_steps=1"]
@@ -137,7 +138,7 @@ def test_there_is_nothing_to_tune_on_without_dialogues(task: Task) -> None:
 
 def test_a_warm_start_adds_what_the_merge_adds(task: Task) -> None:
     fresh = fresh_block(task.bank.base.shapes, 4, 16.0, 3)
-    start, merged = warm(fresh, task), fuse(task).block
+    start, merged = warm(fresh, inherited(task)), fuse(task).block
     assert (start.rank, start.alpha) == (4, 16.0)
     for path, (a, b) in start.pairs.items():
         assert torch.allclose(
@@ -148,7 +149,7 @@ def test_a_warm_start_adds_what_the_merge_adds(task: Task) -> None:
 def test_ranks_that_the_neighbours_leave_empty_start_fresh(task: Task) -> None:
     """Zeros on both sides would never learn: neither factor would have a gradient."""
     fresh = fresh_block(task.bank.base.shapes, 12, 16.0, 3)
-    start = warm(fresh, task)
+    start = warm(fresh, inherited(task))
     for path, (a, b) in start.pairs.items():
         assert torch.equal(a[8:], fresh.pairs[path].a[8:])
         assert not b[:, 8:].any()
@@ -165,7 +166,7 @@ def test_a_neighbour_who_never_learned_anything_does_not_keep_the_newcomer_from_
 def test_ranks_that_a_wider_parent_never_used_start_fresh(task: Task) -> None:
     wide = fuse(replace(task, width=12)).block  # of true rank eight
     fresh = fresh_block(task.bank.base.shapes, 12, 16.0, 3)
-    start = warm(fresh, replace(task, neighbours=[Neighbour("Fly", "f" * 64, wide, 1.0)]))
+    start = warm(fresh, [Part(wide, 1.0)])
     assert all(torch.equal(a[8:], fresh.pairs[path].a[8:]) for path, (a, _) in start.pairs.items())
 
 

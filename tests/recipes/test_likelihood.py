@@ -67,7 +67,7 @@ def test_the_same_rows_give_the_same_bits(base: BaseModel) -> None:
 
 def test_logits_come_for_scored_tokens_alone_in_row_order(base: BaseModel) -> None:
     rows = ragged(3)
-    logits, targets, owner = reply_logits(base, rows)
+    logits, targets, owner, _ = reply_logits(base, rows)
     wanted = [(index, place) for index, row in enumerate(rows) for place, scored in enumerate(row.scored) if scored]
     assert logits.shape == (len(wanted), 264)
     assert owner.tolist() == [index for index, _ in wanted]
@@ -129,3 +129,17 @@ def test_an_answer_ends_its_turn_only_when_it_has(pico_llama: Path) -> None:
     assert (cut.tokens, sum(cut.scored)) == ([*prompt, 5, 6], 2)
     assert whole.tokens[: len(cut.tokens)] == cut.tokens
     assert sum(whole.scored) == len(whole.tokens) - len(prompt) > 2
+
+
+def test_the_last_state_is_that_of_the_last_reply_token(base: BaseModel) -> None:
+    """Also where the pad is the end of a turn, and in conversations of several turns."""
+    form = PromptForm(base.tokenizer)
+    short = [{"role": "user", "content": "Hello?"}, {"role": "assistant", "content": "Yes."}]
+    rows = [form.row(short), form.row([*short, {"role": "user", "content": "And now?"},
+                                       {"role": "assistant", "content": "Now too, as ever."}])]  # fmt: skip
+    with torch.no_grad():
+        last = reply_logits(base, rows).last
+        for place, row in enumerate(rows):
+            end = max(at for at, scored in enumerate(row.scored) if scored)
+            states = base.model.model(input_ids=torch.tensor([row.tokens])).last_hidden_state
+            assert torch.allclose(last[place], states[0, end], atol=1e-5)

@@ -10,15 +10,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from recipes import training
+from recipes import running, training
 from recipes.bank import Bank
 from recipes.base_model import BaseModel, best_device, load_base
 from recipes.block import Block, Pair, fresh_block
 from recipes.exchanges import PromptForm, Row
-from recipes.likelihood import score
+from recipes.likelihood import Said, score
 from recipes.recipe import Recipe, load_recipe
+from recipes.running import Progress, Report, Run, State
 from recipes.scores import mean_nll
-from recipes.training import Progress, Report, State, Trained, train
+from recipes.training import Fresh, Trained, train
 from registry.errors import TrainingFailed
 
 CPU = torch.device("cpu")
@@ -143,7 +144,7 @@ def test_every_row_is_seen_once_an_epoch_in_an_order_that_changes(bank: Bank, mo
     batches: list[list[Row]] = []
     logits = training.reply_logits
 
-    def noting(base: BaseModel, batch: list[Row]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def noting(base: BaseModel, batch: list[Row]) -> Said:
         batches.append(list(batch))
         return logits(base, batch)
 
@@ -188,7 +189,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     killed_after: int, bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Within an epoch, at its end, in the next one, and after the last step."""
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(running, "CHECKPOINT_SECONDS", 0)
     checkpoint = tmp_path / "checkpoints" / "run.safetensors"
 
     def kill(progress: Progress) -> None:
@@ -208,7 +209,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
 def test_a_resumed_run_reports_the_likelihood_before_its_first_step(
     bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(running, "CHECKPOINT_SECONDS", 0)
     checkpoint = tmp_path / "run.safetensors"
 
     def kill(progress: Progress) -> None:
@@ -223,7 +224,7 @@ def test_a_resumed_run_reports_the_likelihood_before_its_first_step(
 def test_a_killed_run_goes_on_without_anything_held_out(
     bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(running, "CHECKPOINT_SECONDS", 0)
 
     def kill(progress: Progress) -> None:
         if progress.step == 5:
@@ -238,7 +239,7 @@ def test_a_killed_run_goes_on_without_anything_held_out(
 def test_a_run_that_had_stopped_early_stays_stopped(
     bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(running, "CHECKPOINT_SECONDS", 0)
     settings, other = recipe(epochs=10, patience=2), "Zq, dust?"
     first = run(bank, settings=settings, heldout=other, checkpoint=tmp_path / "run.safetensors")
     seen: list[Progress] = []
@@ -254,7 +255,7 @@ def test_checkpoints_wait_for_their_time_and_leave_no_partial_file(
 ) -> None:
     run(bank, checkpoint=tmp_path / "late.safetensors")
     assert list(tmp_path.glob("late*")) == []  # the run is over long before the first is due
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(running, "CHECKPOINT_SECONDS", 0)
     run(bank, checkpoint=tmp_path / "soon.safetensors")
     assert [path.name for path in tmp_path.glob("soon*")] == ["soon.safetensors"]
 
@@ -304,7 +305,7 @@ def with_a_tensor_missing(path: Path) -> None:
 def test_a_spoiled_checkpoint_is_no_checkpoint(
     spoil: Callable[[Path], None], bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(running, "CHECKPOINT_SECONDS", 0)
     checkpoint, settings = tmp_path / "run.safetensors", recipe(epochs=1)
     whole = run(bank, settings=settings)
     run(bank, settings=settings, checkpoint=checkpoint)
@@ -367,7 +368,7 @@ def test_evaluations_are_spread_over_an_epoch(bank: Bank) -> None:
                                                   (50, [0.5, 1, 1, 0.5])])  # fmt: skip
 def test_the_step_size_warms_up_and_decays(warmup: int, expected: list[float], bank: Bank) -> None:
     settings = recipe(epochs=1, warmup_steps=warmup)
-    each = training._Run(bank, fresh(bank), talks(bank.base, "Dust!"), [], settings, 0, None)
+    each = Run(Fresh(bank, fresh(bank), talks(bank.base, "Dust!"), [], settings.batch, 0), settings)
     assert [each.schedule(step) for step in range(each.steps)] == expected
 
 

@@ -185,7 +185,7 @@ def test_profiles_are_for_people_to_read(registry: Registry, tmp_path: Path) -> 
     assert {name for name in members if name.startswith("profiles")} == {
         "profiles/o-hara-蚁.yaml", "profiles/o-hara-蚁-2.yaml"}  # fmt: skip
     read = members["profiles/o-hara-蚁.yaml"].decode()
-    assert "keeps no dialogues" in read and "name: O'Hara 蚁" in read
+    assert "Dialogues stand in bundle.json" in read and "name: O'Hara 蚁" in read
 
 
 @pytest.mark.parametrize("harm", ["changed", "missing"])

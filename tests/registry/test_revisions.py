@@ -184,7 +184,8 @@ def test_what_came_before_the_migration_is_a_history_too(registry: Registry) -> 
     registry.remove(settle(registry, "Bee"))
     with closing(sqlite3.connect(registry.layout.database, isolation_level=None)) as connection:
         connection.executescript(
-            "DROP TABLE reading; ALTER TABLE character DROP COLUMN seal; ALTER TABLE probe DROP COLUMN routed_by;"
+            "DROP TABLE cohort; DROP TABLE dialogue; DROP TABLE reading;"
+            "ALTER TABLE character DROP COLUMN seal; ALTER TABLE probe DROP COLUMN routed_by;"
             "DROP TABLE revision; UPDATE alembic_version SET version_num = '0003';"
         )
     old = Registry(registry.layout)

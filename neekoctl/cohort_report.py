@@ -1,0 +1,38 @@
+"""What is told of a cohort. Knows rows and files' digests; no model and no screen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from registry.cohorts import is_whole
+from registry.store import Registry
+from registry.tables import Cohort
+
+COLLAPSED = 0.95  # mean cosine between characters' halves from which the network writes one half for all
+
+
+def described(registry: Registry, row: Cohort) -> dict[str, Any]:
+    """What `cohort show --json` prints."""
+    here = {each.name: each for each in registry.characters(status=("ready",))}
+    bank = next(each for each in registry.banks() if each.id == row.bank_id)
+    likeness = row.metrics.get("likeness", [])
+    return {
+        "cohort": row.name, "version": row.version, "kind": row.kind, "base": bank.base, "digest": row.digest,
+        "whole": is_whole(registry, row), "encoder": row.encoder, "seed": row.seed, "created_at": row.created_at,
+        "members": [{"character": each["name"], "served": _is_served(here.get(each["name"]), row)}
+                    for each in row.members],
+        "recipe": row.recipe, "metrics": row.metrics, "likeness": likeness,
+        "collapsed": _mean_off(likeness) > COLLAPSED,
+    }  # fmt: skip
+
+
+def _is_served(resident: Any, row: Cohort) -> bool:
+    """Whether a member's block is of this version still."""
+    card = resident.recipe.get("cohort", {}) if resident else {}
+    return (card.get("name"), card.get("version")) == (row.name, row.version)
+
+
+def _mean_off(likeness: list[list[float]]) -> float:
+    """The mean of what is off the diagonal."""
+    values = [value for i, line in enumerate(likeness) for j, value in enumerate(line) if i != j]
+    return sum(values) / len(values) if values else 0.0

@@ -1,0 +1,66 @@
+"""Cohorts on a terminal. Computes nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from neekoctl.render import out
+
+SHADES = " ░▒▓█"
+
+
+def trained(document: dict[str, Any]) -> None:
+    """What a training did for each member."""
+    console = out()
+    table = Table(box=None, pad_edge=False)
+    for title in ("CHARACTER", "RANKS", "BASE", "BEFORE", "AFTER", ""):
+        table.add_column(title, justify="left" if title in ("CHARACTER", "") else "right", no_wrap=True)
+    for row in document["members"]:
+        ranks = f"[{row['rank_start']}, {row['rank_stop']})"
+        fate = "[green]moved in[/]" if row["switched"] else "[yellow]keeps its block[/]"
+        table.add_row(escape(row["character"]), escape(ranks), *(_nll(row[key]) for key in
+                      ("nll_base", "nll_before", "nll_after")), fate)  # fmt: skip
+    console.print(table)
+    proof, version = document["certificate"], document["version"]
+    title = f"{document['cohort']} version {version}" if version else f"{document['cohort']}: no new version was kept"
+    console.print(
+        f"{escape(title)}, {document['kind']}, best after step {document['best_step']} of {document['steps']}"
+    )
+    colour = "green" if proof["identical"] == proof["others"] else "bold red"
+    console.print(f"[{colour}]Untouched: {proof['identical']} of {proof['others']} others.[/]")
+    if any(row["nll_before"] is not None and row["switched"] for row in document["members"]):
+        console.print("[dim]The blocks they had are in the history: `neekoctl log`, `neekoctl rollback REV`.[/]")
+
+
+def _nll(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def listed(rows: list[dict[str, Any]]) -> None:
+    """One line a version."""
+    if not rows:
+        out().print("There are no cohorts yet: `neekoctl cohort train NAME --character A --character B` makes one.")
+    for row in rows:
+        served = sum(each["served"] for each in row["members"])
+        state = "" if row["whole"] else "  [bold red]damaged[/]"
+        out().print(f"{escape(row['cohort'])} {row['version']}  {row['kind']}  {len(row['members'])} members, "
+                    f"{served} served by it{state}")  # fmt: skip
+
+
+def shown(document: dict[str, Any]) -> None:
+    """Everything of a version."""
+    console, metrics = out(), document["metrics"]
+    listed([document])
+    console.print(f"  over {escape(document['base'])}, best after step {metrics['best_step']} of {metrics['steps']}")
+    if document["encoder"]:
+        console.print(f"  reads personas by {escape(document['encoder'].partition('@')[0])}")
+    for place, each in enumerate(document["members"]):
+        line = document["likeness"][place] if document["likeness"] else []
+        shades = "".join(SHADES[min(4, max(0, round(4 * value)))] * 2 for value in line)
+        served = "" if each["served"] else "  [dim]another block now[/]"
+        console.print(f"  {shades}  {escape(each['character'])}{served}")
+    if document["collapsed"] and document["kind"] == "hycora":
+        console.print("[yellow]The written halves are nearly one: the roles have collapsed (`--set pace_ids=10`).[/]")

@@ -1,0 +1,372 @@
+"""The transaction of a cohort: several characters trained at once, each given the block that the network writes for it.
+All move in, or nobody does. Knows registry and network; nothing of Typer or the terminal.
+
+Members are residents, or profiles of newcomers. A resident's old block stays in the history: `rollback` brings it back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neekoctl.checks.findings import Checked
+from neekoctl.checks.tolerances import Tolerances
+from neekoctl.checks.verdicts import Judged
+from neekoctl.planning import Plan, Request
+from neekoctl.routing import Texts, texts_of
+from neekoctl.settling import (
+    Screen,
+    Spoken,
+    every,
+    heldout,
+    measure_probes,
+    onboarded,
+    refit_gate,
+    store_block,
+    words_of,
+)
+from neekoctl.stage import Stage, choose_bank, set_stage
+from recipes.cohort_recipe import CohortRecipe, load_cohort_recipe
+from recipes.scores import Score, mean_nll, perplexity
+from registry.cohorts import cohort_digest, cohorts, dialogues, next_version, refuse_bad_name
+from registry.errors import NeekoError, UsageError
+from registry.heldout import split
+from registry.profile import Profile, load_profile
+from registry.store import Onboarded, Registry, Reservation
+from registry.tables import Bank, Character, Probe
+from registry.tables import Cohort as CohortRow
+
+if TYPE_CHECKING:
+    from neekoctl.certifying import Finding
+    from recipes.cohort import Learning, Member
+    from recipes.cohort_file import Cohort
+    from recipes.running import Progress, State
+    from recipes.task import Made
+
+RENEW_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the user asks for; `characters` are names of residents or profile files."""
+
+    name: str
+    characters: tuple[str, ...]
+    kind: str = "hycora"
+    changes: tuple[str, ...] = ()
+    rank: int | None = None
+    seed: int = 0
+    resume: bool = False
+    base: str | None = None
+    encoder: str | None = None
+    accept_gate: bool = False
+
+
+@dataclass(frozen=True)
+class Group:
+    """Whom a cohort is trained on, every part found good."""
+
+    wanted: Wanted
+    recipe: CohortRecipe
+    bank: Bank
+    plans: list[Plan]
+
+    @property
+    def digest(self) -> str:
+        """Names the run: the same data, settings but for step sizes, seed and base continue the same checkpoint."""
+        settings = {key: value for key, value in self.recipe.model_dump().items()
+                    if key != "learning_rate" and not key.startswith("pace_")}  # fmt: skip
+        parts = [[plan.profile.digests() for plan in self.plans], settings, self.wanted.seed, self.bank.fingerprint]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def gather(registry: Registry, wanted: Wanted, screen: Screen) -> Group:
+    """Check a request.
+
+    Raises:
+        NeekoError: the first thing found that cannot be.
+    """
+    refuse_bad_name(wanted.name)
+    recipe = load_cohort_recipe(wanted.kind, wanted.changes, wanted.rank)
+    found = [_member(registry, word) for word in dict.fromkeys(wanted.characters)]
+    if len({profile.name for profile, _ in found}) < 2:
+        raise UsageError("A cohort is of two characters at least: name them with --character A --character B.")
+    bank = _bank(registry, wanted, [row for _, row in found if row], screen)
+    plans = []
+    for profile, row in found:
+        registry.refuse_taken([profile.name, *profile.aliases], row)
+        request = Request(Path(profile.name), "hyper", seed=wanted.seed, accept_gate=wanted.accept_gate)
+        plans.append(Plan(request, profile, recipe, split(profile.dialogues), bank, None, replaced=row))
+        if not plans[-1].split.train:
+            raise NeekoError(f"{profile.name} has too few dialogues: nothing is left to train on once probes are kept "
+                             f"aside; add some more.")  # fmt: skip
+    return Group(wanted, recipe, bank, plans)
+
+
+def _member(registry: Registry, word: str) -> tuple[Profile, Character | None]:
+    """A profile file, or a resident as its profile was."""
+    if Path(word).suffix in (".yaml", ".yml"):
+        profile = load_profile(Path(word))
+        names = {row.name: row for row in registry.characters(status=("ready",))}
+        return profile, names.get(profile.name)
+    row = registry.ready(word)
+    talks = [{"messages": each.messages} for each in dialogues(registry, row)]
+    if not talks:
+        raise UsageError(f"{row.name} moved in before dialogues were kept: name its profile file instead.")
+    return Profile.model_validate({**row.description, "dialogues": talks}), row
+
+
+def _bank(registry: Registry, wanted: Wanted, residents: Sequence[Character], screen: Screen) -> Bank:
+    """The bank they all live in, else the one that newcomers would."""
+    banks = {row.bank_id for row in residents}
+    if len(banks) > 1:
+        raise UsageError("A cohort is over one base model, and these live over different ones: name others.")
+    if not banks:
+        return choose_bank(registry, wanted.base, say=screen.say)
+    return next(bank for bank in registry.banks() if bank.id in banks)
+
+
+def again(registry: Registry, wanted: Wanted, screen: Screen) -> Group:
+    """A new version of a cohort: the same kind, its members who still live here, and whoever is named beside them.
+
+    Raises:
+        UsageError: there is no such cohort.
+    """
+    rows = cohorts(registry, wanted.name)
+    if not rows:
+        raise UsageError(f"There is no cohort {wanted.name!r}: `neekoctl cohort list` shows which there are.")
+    here = {row.name for row in registry.characters(status=("ready",), brief=True)}
+    members = [each["name"] for each in rows[-1].members if each["name"] in here]
+    return gather(registry, replace(wanted, kind=rows[-1].kind, characters=(*members, *wanted.characters)), screen)
+
+
+def train(registry: Registry, group: Group, screen: Screen, *, only_better: bool = False) -> dict[str, Any]:
+    """Train, write everybody's block, and move them in. `only_better`: only those whose likelihood passes as a check
+    would have it; where nobody's does, nothing is kept. Returns what `cohort train --json` prints.
+
+    Raises:
+        NeekoError: with every reservation given back and nothing else changed.
+    """
+    texts = texts_of(registry, group.wanted.encoder, screen.say)
+    spoken = [Spoken(texts, words_of(registry, plan, texts, screen)) for plan in group.plans]
+    stage = set_stage(registry, group.bank, say=screen.say)
+    group = _with_bank(registry, group)
+    with _reserved(registry, group) as reservations:
+
+        def renew_all() -> None:
+            for each in reservations:
+                registry.renew(each)
+
+        renew = every(RENEW_SECONDS, renew_all)
+        run = _learned(stage, group, spoken, texts, renew, screen)
+        arrivals, finding = _arrivals(stage, group, run, spoken, reservations, renew, screen)
+        moving = [each for each in arrivals if each.passes or not only_better]
+        if moving:
+            _commit(registry, group, run, moving, finding)
+        for each in arrivals:
+            if each not in moving:
+                registry.release(each.reservation)
+    run.checkpoint.unlink(missing_ok=True)
+    gate = refit_gate(registry, moving[-1].plan, texts, screen) if moving else None
+    return {**_document(group, run, arrivals, moving, finding), "gate": gate}
+
+
+def _with_bank(registry: Registry, group: Group) -> Group:
+    """A bank that is not in the database yet is put there once its base was loaded."""
+    bank = group.bank if group.bank.id else registry.bank(group.bank.base, group.bank.fingerprint)
+    return replace(group, bank=bank, plans=[replace(plan, bank=bank) for plan in group.plans])
+
+
+@contextmanager
+def _reserved(registry: Registry, group: Group) -> Iterator[list[Reservation]]:
+    """A range for everybody; on any failure all are given back."""
+    with ExitStack() as undo:
+        found = []
+        for plan in group.plans:
+            names, rank = (plan.profile.name, plan.profile.aliases), group.recipe.rank
+            found.append(registry.reserve(plan.bank, *names, rank, "hyper", plan.replaced))
+            undo.callback(registry.release, found[-1])
+        yield found
+        undo.pop_all()
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network that has learned, and how it went."""
+
+    learning: Learning
+    cohort: Cohort
+    state: State
+    speed: float
+    seconds: float
+    checkpoint: Path
+
+
+def _learned(stage: Stage, group: Group, spoken: Sequence[Spoken], texts: Texts, renew: Callable[[], None],
+             screen: Screen) -> Trained:  # fmt: skip
+    from recipes.cohort import Learning
+    from recipes.cohort_file import Cohort
+    from recipes.running import Run
+
+    started, registry = time.monotonic(), stage.registry
+    members = [_member_of(stage, plan, words) for plan, words in zip(group.plans, spoken, strict=True)]
+    checkpoint = registry.layout.checkpoints / f"{group.digest}.safetensors"
+    if not group.wanted.resume:
+        checkpoint.unlink(missing_ok=True)
+
+    def report(progress: Progress) -> None:
+        screen.progress(progress)
+        renew()
+
+    learning = Learning(stage.bank, members, group.recipe, group.wanted.seed)
+    run = Run(learning, group.recipe, checkpoint)
+    state = run.go(report)
+    learning.network.requires_grad_(False)
+    encoder = texts.provenance if group.recipe.persona else None
+    cohort = Cohort(group.wanted.name, next_version(registry, group.wanted.name), learning.network,
+                    [each.name for each in members], encoder, learning.personas)  # fmt: skip
+    return Trained(learning, cohort, state, run.speed, time.monotonic() - started, checkpoint)
+
+
+def _member_of(stage: Stage, plan: Plan, spoken: Spoken) -> Member:
+    import numpy as np
+    import torch
+
+    from recipes.cohort import Member
+    from recipes.exchanges import with_system
+
+    talks = [with_system(plan.system_message, talk.model_dump()["messages"]) for talk in plan.split.train]
+    rows = [stage.form.row(messages) for messages in talks]
+    probes = [stage.form.row(messages, last_only=True) for messages in heldout(plan)]
+    persona = torch.from_numpy(np.frombuffer(spoken.words[0].vector, dtype="<f4").copy())
+    return Member(plan.profile.name, rows, probes, persona)
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A member's new block, measured; `judged` compares it with the block it has (None: a newcomer)."""
+
+    plan: Plan
+    reservation: Reservation
+    row: Onboarded
+    nll_base: float | None
+    nll_after: float | None
+    judged: Judged | None
+
+    @property
+    def passes(self) -> bool:
+        """Whether a check would let the change pass."""
+        return self.judged is None or not self.judged.complaints["likelihood"]
+
+    def document(self, moves: bool) -> dict[str, Any]:
+        gain, old = self.judged.loss if self.judged else None, self.judged and self.judged.found.then
+        return {
+            "character": self.plan.profile.name, "rank_start": self.reservation.ranks.start,
+            "rank_stop": self.reservation.ranks.stop, "block": self.row.block, "nll_base": self.nll_base,
+            "nll_before": mean_nll(old) if old else None, "nll_after": self.nll_after,
+            "forgetting": gain and gain.mean, "interval": gain and [gain.low, gain.high],
+            "passes": self.passes, "switched": moves,
+        }  # fmt: skip
+
+
+def _arrivals(stage: Stage, group: Group, run: Trained, spoken: Sequence[Spoken], reservations: Sequence[Reservation],
+              renew: Callable[[], None], screen: Screen) -> tuple[list[Arrival], Finding]:  # fmt: skip
+    """Everybody's block in the store and measured, the others witnessed before and after."""
+    from neekoctl.certifying import THOROUGH, bear_witness, compare
+
+    leaving = {plan.replaced.id for plan in group.plans if plan.replaced}
+    others = [row for row in stage.registry.characters(status=("ready",), bank=group.bank) if row.id not in leaving]
+    before = bear_witness(stage, others, renew, THOROUGH)
+    measured = []
+    for place, plan in enumerate(group.plans):
+        made = _made(stage, plan, run, place)
+        digest = store_block(stage, plan, made, reservations[place])
+        measured.append((made, digest, measure_probes(stage, plan, digest, reservations[place], spoken[place], screen)))
+        renew()
+    finding = compare(before, bear_witness(stage, others, renew, THOROUGH))
+    return [_arrival(stage, plan, *measured[place], finding, spoken[place], reservations[place], len(group.plans))
+            for place, plan in enumerate(group.plans)], finding  # fmt: skip
+
+
+def _made(stage: Stage, plan: Plan, run: Trained, place: int) -> Made:
+    from neekoctl.measuring import scored
+    from recipes.task import Made
+
+    before, after = mean_nll(scored(stage, {}, heldout(plan))), mean_nll(run.learning.read(place))
+    state, known = run.state, bool(plan.split.probes)
+    told = f"held-out perplexity {perplexity(before):.2f} -> {perplexity(after):.2f}, " if known else ""
+    reason = (f"{run.cohort.title.capitalize()} of {len(run.cohort.members)} wrote the block: {told}best after step "
+              f"{state.best_step} of {state.step}.")  # fmt: skip
+    card = {"name": run.cohort.name, "version": run.cohort.version, "member": True}
+    return Made(run.learning.block(place), "hyper", before if known else None, after if known else None, run.seconds,
+                reason, run.speed, steps=state.step, best_step=state.best_step, details={"cohort": card})  # fmt: skip
+
+
+def _arrival(stage: Stage, plan: Plan, made: Made, digest: str, probes: list[Probe], finding: Finding, spoken: Spoken,
+             reservation: Reservation, among: int) -> Arrival:  # fmt: skip
+    from neekoctl.certifying import first_reading
+
+    row = onboarded(stage, plan, made, digest, probes, finding, spoken, first_reading(probes))
+    after = [Score(probe.nll * probe.tokens, probe.tokens) for probe in probes]
+    return Arrival(plan, reservation, row, made.nll_before, mean_nll(after) if after else None,
+                   _judged(stage, plan, after, among))  # fmt: skip
+
+
+def _judged(stage: Stage, plan: Plan, after: list[Score], among: int) -> Judged | None:
+    """The new block against the one the member has, as a check elsewhere judges likelihood: more than tolerated, and
+    no chance."""
+    from neekoctl.measuring import scored
+
+    if plan.replaced is None:
+        return None
+    then = scored(stage, stage.mounted(plan.replaced), heldout(plan))
+    found = Checked(plan.replaced, then=then, now=after, elsewhere=["another block"])
+    return Judged(found, Tolerances(), among)
+
+
+def _commit(registry: Registry, group: Group, run: Trained, moving: Sequence[Arrival], finding: Finding) -> None:
+    """The network into its folder, and everybody and the cohort's row in one transaction."""
+    from recipes.cohort_file import save_cohort
+    from recipes.hyper_half import likeness
+
+    target = registry.layout.cohort(run.cohort.name, run.cohort.version)
+    blocks = [run.learning.block(place) for place in range(len(group.plans))]
+    with registry.blocks.making() as folder, ExitStack() as undo:
+        shapes = run.learning.bank.base.shapes
+        save_cohort(run.cohort, folder, base_fingerprint=group.bank.fingerprint, shapes=shapes)
+        row = CohortRow(
+            bank_id=group.bank.id or 0, name=run.cohort.name, version=run.cohort.version, kind=group.wanted.kind,
+            digest=cohort_digest(folder), recipe=group.recipe.model_dump(), seed=group.wanted.seed,
+            environment=moving[0].row.environment, encoder=run.cohort.encoder,
+            members=[{"name": plan.profile.name} for plan in group.plans],
+            metrics={"steps": run.state.step, "best_step": run.state.best_step, "nll": run.state.best_nll,
+                     "seconds": run.seconds, "likeness": likeness(blocks).tolist()},
+        )  # fmt: skip
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(target)
+        undo.callback(shutil.rmtree, target, ignore_errors=True)
+        registry.commit_all([(each.reservation, each.row) for each in moving], row)
+        undo.pop_all()
+
+
+def _document(group: Group, run: Trained, arrivals: Sequence[Arrival], moving: Sequence[Arrival],
+              finding: Finding) -> dict[str, Any]:  # fmt: skip
+    return {
+        "cohort": run.cohort.name,
+        "version": run.cohort.version if moving else None,
+        "kind": group.wanted.kind,
+        "base": group.bank.base,
+        "members": [each.document(each in moving) for each in arrivals],
+        "steps": run.state.step,
+        "best_step": run.state.best_step,
+        "seconds": round(run.seconds, 3),
+        "tokens_per_second": round(run.speed, 1),
+        "certificate": {"others": finding.others, "identical": finding.identical},
+    }

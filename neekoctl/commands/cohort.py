@@ -1,0 +1,109 @@
+"""`neekoctl cohort train | upgrade | list | show`."""
+
+from typing import Annotated
+
+import typer
+
+from neekoctl.commands.options import Base, Encoder, Json
+
+app = typer.Typer(help="Characters trained together: a network writes each one's block.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(help="The cohort.", show_default=False)]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting of the preset.")
+]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Makes the run repeatable on one machine.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue a run that was killed.")]
+AcceptGate = Annotated[
+    bool, typer.Option("--accept-gate", help="Take a gate under which residents are found less often.")
+]
+
+
+@app.command("train")
+def train(
+    name: Name,
+    character: Annotated[
+        list[str], typer.Option(metavar="NAME|PROFILE", help="A resident, or a profile file; at least two.")
+    ],
+    kind: Annotated[
+        str, typer.Option(help="hycora (a half that is one's own) or shared (one block for all).")
+    ] = "hycora",
+    change: Changes = None,
+    rank: Annotated[int | None, typer.Option(min=1, help="Ranks of each block, instead of the preset's.")] = None,
+    seed: Seed = 0,
+    resume: Resume = False,
+    base: Base = None,
+    encoder: Encoder = None,
+    accept_gate: AcceptGate = False,
+    json: Json = False,
+) -> None:
+    """Train several characters at once, and give each its block in a range of its own."""
+    from neekoctl import cohort_screen, render
+    from neekoctl.cohorting import Wanted, gather
+    from neekoctl.cohorting import train as run
+    from registry.layout import Layout
+    from registry.store import Registry
+
+    wanted = Wanted(name, tuple(character), kind, tuple(change or ()), rank, seed, resume, base, encoder, accept_gate)
+    registry = Registry(Layout.default())
+    with render.TrainingScreen().open() as screen:
+        document = run(registry, gather(registry, wanted, screen), screen)
+    render.document(document) if json else cohort_screen.trained(document)
+
+
+@app.command("upgrade")
+def upgrade(
+    name: Name,
+    character: Annotated[
+        list[str] | None, typer.Option(metavar="NAME|PROFILE", help="Somebody to train beside the members.")
+    ] = None,
+    change: Changes = None,
+    seed: Seed = 0,
+    resume: Resume = False,
+    accept_gate: AcceptGate = False,
+    json: Json = False,
+) -> None:
+    """Train a new version, and switch those members whose likelihood a check would let pass, or nobody."""
+    from neekoctl import cohort_screen, render
+    from neekoctl.cohorting import Wanted, again
+    from neekoctl.cohorting import train as run
+    from registry.layout import Layout
+    from registry.store import Registry
+
+    wanted = Wanted(name, tuple(character or ()), changes=tuple(change or ()), seed=seed, resume=resume,
+                    accept_gate=accept_gate)  # fmt: skip
+    registry = Registry(Layout.default())
+    with render.TrainingScreen().open() as screen:
+        document = run(registry, again(registry, wanted, screen), screen, only_better=True)
+    render.document(document) if json else cohort_screen.trained(document)
+
+
+@app.command("list")
+def listing(json: Json = False) -> None:
+    """Every version of every cohort."""
+    from neekoctl import cohort_screen, render
+    from neekoctl.cohort_report import described
+    from registry.cohorts import cohorts
+    from registry.layout import Layout
+    from registry.store import Registry
+
+    registry = Registry(Layout.default())
+    rows = [described(registry, row) for row in cohorts(registry)]
+    render.document(rows) if json else cohort_screen.listed(rows)
+
+
+@app.command("show")
+def show(name: Name, json: Json = False) -> None:
+    """The newest version: whom it knows, how it was trained, and how alike the written halves are."""
+    from neekoctl import cohort_screen, render
+    from neekoctl.cohort_report import described
+    from registry.cohorts import cohorts
+    from registry.errors import UsageError
+    from registry.layout import Layout
+    from registry.store import Registry
+
+    registry = Registry(Layout.default())
+    rows = cohorts(registry, name)
+    if not rows:
+        raise UsageError(f"There is no cohort {name!r}: `neekoctl cohort list` shows which there are.")
+    document = described(registry, rows[-1])
+    render.document(document) if json else cohort_screen.shown(document)

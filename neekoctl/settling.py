@@ -1,0 +1,172 @@
+"""What a made block leaves behind: its folder in the store, its probes' baselines, what speaks for it at the gate, and
+the rows of all that. Knows a plan and a stage; reserves and commits nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from neekoctl.planning import Plan
+from neekoctl.routing import Texts
+from neekoctl.stage import Stage
+from registry.blocks import folder_digest
+from registry.errors import NeekoError
+from registry.roles import refuse_another_encoder
+from registry.store import Onboarded, Registry, Reservation
+from registry.tables import Dialogue, Parent, Probe, Prototype, Reading
+
+if TYPE_CHECKING:
+    from neekoctl.certifying import Finding
+    from recipes.exchanges import Messages
+    from recipes.running import Progress
+    from recipes.task import Made
+
+
+class Screen(Protocol):
+    """Where an onboarding tells how it stands."""
+
+    def say(self, text: str) -> None: ...
+
+    def progress(self, progress: Progress) -> None: ...
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """The newcomer's words as the encoder sees them; the first is the role embedding."""
+
+    texts: Texts
+    words: list[Prototype]
+
+
+def heldout(plan: Plan) -> list[Messages]:
+    from neekoctl.measuring import heldout_messages
+
+    return [heldout_messages(plan.system_message, [turn.model_dump() for turn in probe.prompt], probe.reference)
+            for probe in plan.split.probes]  # fmt: skip
+
+
+def words_of(registry: Registry, plan: Plan, texts: Texts, screen: Screen) -> list[Prototype]:
+    """What will speak for the newcomer at the gate; the first is the role embedding."""
+    from neekoctl.gating import prototypes
+
+    refuse_another_encoder(registry, texts.provenance)
+    screen.say("embedding the persona and what is known of it")
+    prompts = [turn.content for talk in plan.split.train for turn in talk.messages[::2]]
+    return prototypes(plan.profile, prompts, texts)
+
+
+def store_block(stage: Stage, plan: Plan, made: Made, reservation: Reservation) -> str:
+    """Write the block folder, claim its digest, move it into the store, and return the digest."""
+    from recipes.block import save_block
+
+    card = {
+        "name": plan.profile.name,
+        "system_message": plan.system_message,
+        "base_fingerprint": plan.bank.fingerprint,
+        "recipe": {"strategy": made.strategy, **_recipe(plan, made)},
+        "seed": plan.request.seed,
+        "lineage": [vars(parent) for parent in made.parents],
+        "data_digests": plan.profile.digests(),
+    }
+    with stage.registry.blocks.making() as folder:
+        save_block(made.block, folder, base=plan.bank.base, card=card, transposed=stage.base.transposed)
+        stage.registry.claim(reservation, folder_digest(folder))
+        return stage.registry.blocks.put(folder)
+
+
+def _recipe(plan: Plan, made: Made) -> dict[str, Any]:
+    """All that decided how the block was made, as it is kept: what was done, whatever was asked for."""
+    request, rank = plan.request, {"rank": made.block.rank, "alpha": made.block.alpha}
+    asked = {"asked": request.strategy} if request.strategy != made.strategy else {}
+    if made.strategy == "fuse":
+        tuned = {"tuned": made.details["merge"]["passes"] > 0, "system_message": plan.recipe.system_message}
+        return {**asked, **rank, **request.merging.model_dump(), **tuned}
+    cohort = {"cohort": made.details["cohort"]} if "cohort" in made.details else {}
+    inherited = request.warm_start if request.strategy == "expand" else "hyper" if cohort else "fuse"
+    start = {"warm_start": inherited} if made.parents or (cohort and made.strategy == "expand") else {}
+    return {**asked, "preset": request.preset, **plan.recipe.model_dump(), **rank, **start, **cohort}
+
+
+def measure_probes(stage: Stage, plan: Plan, digest: str, reservation: Reservation, spoken: Spoken,
+                   screen: Screen) -> list[Probe]:  # fmt: skip
+    """Baselines, taken from the stored block: what check will read is what was measured; and their vectors."""
+    from neekoctl.measuring import measure
+
+    asked = heldout(plan)
+    screen.say(f"recording {len(asked)} probe{'s' * (len(asked) != 1)}")
+    mix = stage.mount(reservation.ranks, digest, plan.profile.name)
+    measured = measure(stage, mix, asked)
+    stage.registry.renew(reservation)
+    vectors = spoken.texts.encode([messages[-2]["content"] for messages in asked])
+    return [
+        Probe(character_id=reservation.character_id, position=place, prompt=messages[1:-1],
+              reference=messages[-1]["content"], nll=each.score.nll, tokens=each.score.tokens, reply=each.reply,
+              reply_text=each.text, vector=vector.astype("<f4").tobytes())
+        for place, (messages, each, vector) in enumerate(zip(asked, measured, vectors, strict=True))
+    ]  # fmt: skip
+
+
+def onboarded(stage: Stage, plan: Plan, made: Made, digest: str, probes: list[Probe], finding: Finding,
+               spoken: Spoken, readings: list[Reading]) -> Onboarded:  # fmt: skip
+    from neekoctl.measuring import as_read, environment
+
+    measured = ("nll_before", "nll_after", "seconds", "tokens_per_second", "steps", "best_step")
+    return Onboarded(
+        block=digest,
+        description=plan.profile.description(),
+        recipe=_recipe(plan, made),
+        metrics={**{key: getattr(made, key) for key in measured}, **made.details},
+        environment={**environment(stage), "tokens": as_read(stage, heldout(plan))},
+        data_digests=plan.profile.digests(),
+        system_message=plan.system_message,
+        seed=plan.request.seed,
+        reason=made.reason,
+        role_embedding=spoken.words[0].vector,
+        encoder=spoken.texts.provenance,
+        probes=probes,
+        prototypes=spoken.words,
+        dialogues=[
+            Dialogue(character_id=0, position=place, messages=talk.model_dump()["messages"])
+            for place, talk in enumerate(plan.profile.dialogues)
+        ],
+        readings=readings,
+        parents=[Parent(character_id=0, **vars(parent)) for parent in made.parents],
+        others=finding.others,
+        identical=finding.identical,
+        evidence=finding.evidence,
+        strategy=made.strategy,
+    )
+
+
+def refit_gate(registry: Registry, plan: Plan, texts: Texts, screen: Screen) -> dict[str, Any] | None:
+    """A new version of the gate. The character has moved in by now, so a failure here is told and undoes nothing."""
+    from neekoctl.gating import refit
+
+    try:
+        found = refit(registry, texts, newcomer=plan.profile.name, accept=plan.request.accept_gate)
+    except NeekoError as error:
+        screen.say(f"the gate stays as it was ({error}): run `neekoctl gate rebuild`")
+        return None
+    if found["kept"]:
+        screen.say(
+            f"the gate keeps its version {found['version']}: under a new one {found['accuracy_now']:.0%} of the "
+            f"residents' probes would still reach their owners, after {found['accuracy_before']:.0%}; --accept-gate "
+            f"takes it"
+        )
+    return found
+
+
+def every(seconds: float, action: Callable[[], None]) -> Callable[[], None]:
+    """`action`, at most once in `seconds`."""
+    last = time.monotonic()
+
+    def sometimes() -> None:
+        nonlocal last
+        if time.monotonic() - last >= seconds:
+            last = time.monotonic()
+            action()
+
+    return sometimes

@@ -1,0 +1,52 @@
+"""The settings of a cohort's training: a recipe, what the network is like, and the contrastive loss. Imports no torch,
+so that a wrong setting is refused before anything is loaded."""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from recipes.recipe import Recipe, load_settings
+
+KINDS = ("hycora", "shared")
+Width = Annotated[int, Field(ge=1, le=8192)]
+Pace = Annotated[float, Field(ge=0, le=100)]
+
+
+class CohortRecipe(Recipe):
+    """How characters are trained together; the letters are the paper's."""
+
+    generated: Literal["a", "b", "both", "none"]  # the half that is written for each; none: one block for all
+    character_width: Width = 128  # d_c
+    layer_width: Width = 128  # d_l
+    hidden_width: Width = 512  # d_h
+    residual_blocks: Annotated[int, Field(ge=0, le=16)] = 2  # N
+    bottleneck: Width = 28  # k
+    persona: bool = False  # the network reads the persona's embedding beside the id
+    id_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of ids left out of a step, so that the persona must do
+    pace_shared: Pace = 1.0  # times the learning rate: of the shared half,
+    pace_ids: Pace = 1.0  # of e_c,
+    pace_network: Pace = 1.0  # of the network,
+    pace_bias: Pace = 1.0  # and of b_u, which is one for all characters: Adam moves it as far as what tells them apart;
+    pace_newcomer: Pace = 10.0  # of a newcomer's e_c, which learns alone
+    per_role: Annotated[int, Field(ge=1, le=1024)] = 2  # conversations of a role side by side in a batch
+    contrast: Annotated[float, Field(ge=0)] = 0.3  # lambda at the end
+    contrast_start: Annotated[float, Field(ge=0)] = 1.0  # the epoch from which it rises
+    contrast_width: Width = 128  # m
+    temperature: Annotated[float, Field(gt=0)] = 0.1  # tau
+
+    @property
+    def contrasts(self) -> bool:
+        return self.contrast > 0 and self.generated != "none"
+
+    def writes(self, half: Literal["a", "b"]) -> bool:
+        return self.generated in (half, "both")
+
+
+def load_cohort_recipe(kind: str, changes: Sequence[str], rank: int | None = None) -> CohortRecipe:
+    """The preset of a kind of cohort with `key=value` changes on top.
+
+    Raises:
+        UsageError: unknown kind or key, or a value out of bounds.
+    """
+    return load_settings(CohortRecipe, "presets/cohorts", kind, changes, rank)

@@ -1,0 +1,235 @@
+"""One run of an optimizer: schedule, evaluations, early stopping, checkpoints. Knows parameters and a loss; nothing of
+what is learned, of blocks or of where files live.
+
+A learner says what its parameters are, what a batch costs, and how good it is; the run keeps the state that was best.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from recipes.recipe import Recipe
+from registry.errors import TrainingFailed
+
+CHECKPOINT_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands; tokens are real ones, padding not counted."""
+
+    step: int
+    steps: int
+    loss: float
+    tokens_per_second: float
+    heldout_nll: float | None
+
+
+@dataclass
+class State:
+    """All that a run needs to go on, besides the tensors."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0  # in optimizer steps, evaluations left out
+    nll_before: float | None = None
+    best_nll: float = math.inf
+    best_step: int = 0
+    worse: int = 0  # evaluations since the best
+    done: bool = False
+
+
+Report = Callable[[Progress], None]
+Batch = TypeVar("Batch")
+
+
+class Learner(Protocol[Batch]):
+    """What a run trains; the order of its parameters is that of its checkpoints."""
+
+    device: torch.device
+
+    def groups(self) -> list[tuple[list[torch.nn.Parameter], float]]:
+        """Parameters, and how many times the recipe's step size theirs is."""
+
+    def epoch(self, number: int) -> list[Batch]:
+        """The batches of an epoch in order; as many in every one."""
+
+    def loss(self, batch: Batch, epoch: float) -> torch.Tensor:
+        """Of one batch, so many epochs after the start."""
+
+    def tokens(self, batch: Batch) -> int: ...
+
+    def evaluate(self) -> float | None:
+        """Held-out NLL in nats a token, None when nothing was held out."""
+
+
+class Run(Generic[Batch]):
+    """AdamW with linear warm-up and decay; stops after `recipe.patience` evaluations without improvement."""
+
+    def __init__(self, learner: Learner[Batch], recipe: Recipe, checkpoint: Path | None = None) -> None:
+        self.learner, self.recipe, self.checkpoint = learner, recipe, checkpoint
+        groups = learner.groups()
+        self.leaves = [leaf for leaves, _ in groups for leaf in leaves]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": leaves, "pace": pace} for leaves, pace in groups], lr=recipe.learning_rate,
+            weight_decay=recipe.weight_decay, fused=True,
+        )  # fmt: skip
+        self.per_epoch = len(learner.epoch(0))
+        self.steps = recipe.epochs * self.per_epoch
+        self.state = State()
+        self.best = [leaf.detach().clone() for leaf in self.leaves]
+        self.saved_at = time.monotonic()
+        if checkpoint is not None and checkpoint.is_file():
+            self.restore(checkpoint)
+
+    def go(self, report: Report = lambda _: None, until: float | None = None) -> State:
+        """Train to the end, or till `time.monotonic` has reached `until`; the parameters are then those of the best
+        evaluation.
+
+        Raises:
+            TrainingFailed: the loss, or its gradient, is no finite number; the last good state is in the checkpoint.
+        """
+        if self.state.step == 0:
+            self.state.nll_before = self.learner.evaluate()
+            if self.state.nll_before is not None:
+                self.remember(self.state.nll_before)
+        self.loop(report, until)
+        if self.state.nll_before is not None:
+            with torch.no_grad():
+                for leaf, best in zip(self.leaves, self.best, strict=True):
+                    leaf.copy_(best)
+        return self.state
+
+    def loop(self, report: Report, until: float | None) -> None:
+        every = max(1, self.per_epoch // self.recipe.evaluations)
+        nll = None if self.state.step == 0 else self.state.best_nll
+        late = False
+        for batch in self.batches():
+            if self.state.done or late:
+                break
+            loss = self.learn(batch)
+            late = until is not None and time.monotonic() >= until
+            last = late or self.state.step % self.per_epoch == 0
+            within = self.state.step % self.per_epoch
+            if last or (within % every == 0 and self.per_epoch - within >= every):
+                nll = self.learner.evaluate()
+                if nll is not None:
+                    self.remember(nll)
+            self.save_now_and_then()
+            report(Progress(self.state.step, self.steps, loss, self.speed, nll))
+
+    def batches(self) -> Iterator[Batch]:
+        """Every batch from the current step on."""
+        for epoch in range(self.recipe.epochs):
+            done = max(0, self.state.step - epoch * self.per_epoch)
+            if done < self.per_epoch:
+                yield from self.learner.epoch(epoch)[done:]
+
+    def learn(self, batch: Batch) -> float:
+        started = time.monotonic()
+        rate = self.recipe.learning_rate * self.schedule(self.state.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["pace"]
+        loss = self.learner.loss(batch, self.state.step / self.per_epoch)
+        value = loss.item()
+        if math.isfinite(value):
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(self.leaves, self.recipe.clip).item()
+        if not (math.isfinite(value) and math.isfinite(norm)):
+            self.fail(value)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.state.step += 1
+        self.state.tokens += self.learner.tokens(batch)
+        self.state.seconds += time.monotonic() - started
+        return value
+
+    def fail(self, loss: float) -> None:
+        """The parameters are still those of the step before: they are kept."""
+        kept = ""
+        if self.checkpoint is not None and self.state.step:
+            self.save()
+            kept = f" The state after step {self.state.step} is kept: --resume goes on from there."
+        what = f"loss is {loss}" if not math.isfinite(loss) else "gradient is no finite number"
+        raise TrainingFailed(
+            f"The {what} at step {self.state.step + 1}: lower the step size with "
+            f"`--set learning_rate={self.recipe.learning_rate / 3:.1g}`.{kept}"
+        )
+
+    def schedule(self, step: int) -> float:
+        """Linear warm-up, then linear decay to zero at the last step."""
+        warmup = min(self.recipe.warmup_steps, self.steps // 2)
+        rising = (step + 1) / warmup if warmup else 1.0
+        return min(1.0, rising, (self.steps - step) / max(1, self.steps - warmup))
+
+    @property
+    def speed(self) -> float:
+        return self.state.tokens / self.state.seconds if self.state.seconds else 0.0
+
+    def remember(self, nll: float) -> None:
+        """Keep the state when it is the best so far; otherwise count towards stopping."""
+        if nll < self.state.best_nll:
+            self.state.best_nll, self.state.best_step, self.state.worse = nll, self.state.step, 0
+            self.best = [leaf.detach().clone() for leaf in self.leaves]
+        else:
+            self.state.worse += 1
+            self.state.done = self.state.worse >= self.recipe.patience
+
+    # checkpoints: one safetensors file, renamed into place whole, its state in the metadata
+
+    def save_now_and_then(self) -> None:
+        if self.checkpoint is not None and time.monotonic() - self.saved_at >= CHECKPOINT_SECONDS:
+            self.saved_at = time.monotonic()
+            self.save()
+
+    def save(self) -> None:
+        assert self.checkpoint is not None
+        tensors: dict[str, torch.Tensor] = {}
+        for index, (leaf, best) in enumerate(zip(self.leaves, self.best, strict=True)):
+            moments = self.optimizer.state[leaf]
+            tensors |= {f"{index}.leaf": leaf.detach(), f"{index}.best": best}
+            tensors |= {f"{index}.{key}": moments[key] for key in ("step", "exp_avg", "exp_avg_sq")}
+        fresh = self.checkpoint.with_suffix(".partial")
+        try:
+            self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            fresh.write_bytes(save(tensors, metadata={"state": json.dumps(asdict(self.state))}))
+            fresh.replace(self.checkpoint)
+        except OSError:  # a full disk: the run goes on, and the last whole checkpoint stays
+            fresh.unlink(missing_ok=True)
+
+    def restore(self, path: Path) -> None:
+        """A checkpoint that cannot be read whole is no checkpoint: the run starts at the beginning."""
+        try:
+            with safe_open(path, "pt", device=str(self.learner.device)) as file:
+                state = State(**json.loads(file.metadata()["state"]))
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+            kept = [_kept(tensors, index, leaf) for index, leaf in enumerate(self.leaves)]
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+            return
+        for index, (leaf, (value, best, moments)) in enumerate(zip(self.leaves, kept, strict=True)):
+            with torch.no_grad():
+                leaf.copy_(value)
+            self.best[index] = best
+            self.optimizer.state[leaf] = moments
+        self.state = state
+
+
+Kept = tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]
+
+
+def _kept(tensors: dict[str, torch.Tensor], index: int, leaf: torch.Tensor) -> Kept:
+    """What a checkpoint holds of one leaf. Raises KeyError or ValueError when it is not all there."""
+    value, best = tensors[f"{index}.leaf"], tensors[f"{index}.best"]
+    moments = {key: tensors[f"{index}.{key}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+    for each in (value, best, moments["exp_avg"], moments["exp_avg_sq"]):
+        if each.shape != leaf.shape:
+            raise ValueError(f"leaf {index} has another shape in the checkpoint")
+    return value, best, moments

@@ -1,0 +1,84 @@
+"""The cohorts of a registry: which there are, in which version, and whether their files are what was stored.
+Knows rows and files; nothing of what is in a network.
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from sqlmodel import col, func, select
+
+from registry.blocks import file_digest
+from registry.errors import CohortDamaged, UsageError
+from registry.store import Registry
+from registry.tables import Bank, Character, Cohort, Dialogue
+
+FILES = ("config.json", "network.safetensors")
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")  # it becomes a folder
+
+
+def refuse_bad_name(name: str) -> None:
+    """Raises UsageError when a cohort cannot be called so."""
+    if not NAME.fullmatch(name):
+        raise UsageError(f"A cohort cannot be called {name!r}: use lower-case letters, digits, - and _, at most 64.")
+
+
+def cohort_digest(folder: Path) -> str:
+    """sha256 over the sorted lines `<sha256 of file>  <name>`, as for blocks."""
+    lines = "".join(f"{file_digest(folder / name)}  {name}\n" for name in FILES)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def cohorts(registry: Registry, name: str | None = None) -> list[Cohort]:
+    """All versions of all cohorts, or of one, the oldest first."""
+    query = select(Cohort).order_by(col(Cohort.id))
+    with registry.reading() as session:
+        return list(session.exec(query if name is None else query.where(Cohort.name == name)))
+
+
+def newest_cohort(registry: Registry, bank: Bank, name: str | None = None) -> Cohort:
+    """The newest version of a cohort over this bank; without a name, of the newest cohort.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = [row for row in cohorts(registry, name) if row.bank_id == bank.id]
+    if not found:
+        called = f"a cohort {name!r}" if name else "a cohort"
+        raise UsageError(f"There is no such thing as {called} over {bank.base} yet: `neekoctl cohort train NAME "
+                         f"--character A --character B` makes one.")  # fmt: skip
+    return found[-1]
+
+
+def next_version(registry: Registry, name: str) -> int:
+    with registry.reading() as session:
+        return 1 + (session.exec(select(func.max(Cohort.version)).where(Cohort.name == name)).one() or 0)
+
+
+def verified_cohort(registry: Registry, row: Cohort) -> Path:
+    """The folder of a cohort, its bytes checked.
+
+    Raises:
+        CohortDamaged: files are missing or not the bytes that were stored.
+    """
+    folder = registry.layout.cohort(row.name, row.version)
+    if not is_whole(registry, row):
+        raise CohortDamaged(f"The files of cohort {row.name} version {row.version} are missing or damaged: restore "
+                            f"{folder} from a backup, or train it anew.")  # fmt: skip
+    return folder
+
+
+def is_whole(registry: Registry, row: Cohort) -> bool:
+    """Whether the files on disk are those that were stored."""
+    try:
+        return cohort_digest(registry.layout.cohort(row.name, row.version)) == row.digest
+    except OSError:
+        return False
+
+
+def dialogues(registry: Registry, character: Character) -> Sequence[Dialogue]:
+    """A resident's conversations as its profile had them; nothing for whoever moved in before they were kept."""
+    with registry.reading() as session:
+        rows = select(Dialogue).where(Dialogue.character_id == character.id).order_by(col(Dialogue.position))
+        return session.exec(rows).all()

@@ -1,0 +1,173 @@
+"""`neekoctl cohort` and `--strategy hyper` on a village of three: trained together, materialised, left alone by whoever
+comes after, upgraded only where nobody loses."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry.store import Registry
+from tests.neekoctl.conftest import NAMES
+from tests.picos import write_profile
+
+pytestmark = pytest.mark.usefixtures("pico_environment")
+FAST = tuple(word for each in ("epochs=2", "batch=4", "hidden_width=16", "bottleneck=4", "learning_rate=0.01", "rank=4")
+             for word in ("--set", each))  # fmt: skip
+TWO = ("--character", "Ant", "--character", "Bee")
+
+
+@pytest.fixture
+def registry(inhabited: Registry) -> Registry:
+    return inhabited
+
+
+def trained(neekoctl: Any, *options: object, name: str = "founders") -> dict[str, Any]:
+    done = neekoctl("cohort", "train", name, *options, *FAST, "--json")
+    assert done.code == 0, done.err
+    document: dict[str, Any] = done.document
+    return document
+
+
+def test_members_get_blocks_of_one_network_and_everybody_else_is_untouched(neekoctl, registry: Registry) -> None:
+    before = {row.name: row.block for row in registry.characters(status=("ready",))}
+    document = trained(neekoctl, *TWO)
+    assert (document["cohort"], document["version"], document["kind"]) == ("founders", 1, "hycora")
+    assert [(row["character"], row["switched"]) for row in document["members"]] == [("Ant", True), ("Bee", True)]
+    assert document["certificate"] == {"others": 1, "identical": 1}
+    after = {row.name: row for row in registry.characters(status=("ready",))}
+    assert after["Cub"].block == before["Cub"]
+    assert {after[name].strategy for name in ("Ant", "Bee")} == {"hyper"}
+    assert after["Ant"].block not in (before["Ant"], after["Bee"].block)
+    assert neekoctl("check").code == 0
+    assert neekoctl("chat", "--as", "Ant", "--once", "Hello", "--max-new-tokens", 2).code == 0
+    shown = neekoctl("cohort", "show", "founders", "--json").document
+    assert [each["served"] for each in shown["members"]] == [True, True]
+    assert shown["whole"]
+    assert "founders 1" in neekoctl("cohort", "list").out
+    neekoctl("rollback", 3, "--yes")
+    assert {row.name: row.block for row in registry.characters(status=("ready",))} == before
+
+
+def test_a_cohort_may_be_of_newcomers(neekoctl, home: Path, tmp_path: Path) -> None:
+    files = [write_profile(tmp_path, name) for name in NAMES]
+    words = [word for file in files for word in ("--character", file)]
+    document = trained(neekoctl, *words, "--kind", "shared")
+    assert [row["nll_before"] for row in document["members"]] == [None] * 3
+    assert [row["name"] for row in neekoctl("list", "--json").document] == list(NAMES)
+    assert neekoctl("check").code == 0
+
+
+def test_a_newcomer_gets_its_block_from_the_network(neekoctl, registry: Registry, tmp_path: Path) -> None:
+    trained(neekoctl, *TWO, "--set", "persona=true")
+    before = {row.name: row.block for row in registry.characters(status=("ready",))}
+    dog = write_profile(tmp_path, "Dog")
+    plain = neekoctl("add-character", dog, "--strategy", "hyper", "--preset", "quick", "--json").document
+    assert (plain["strategy"], plain["rank"], plain["certificate"]) == ("hyper", 4, {"others": 3, "identical": 3})
+    assert plain["cohort"]["name"] == "founders"
+    one = write_profile(tmp_path, "Eft", questions=1)  # nothing to learn from
+    told = neekoctl("add-character", one, "--strategy", "hyper", "--from-profile", "--json").document
+    assert told["cohort"]["from_profile"]
+    started = neekoctl("add-character", write_profile(tmp_path, "Fly"), "--warm-start", "hyper", "--preset", "quick",
+                       "--json").document  # fmt: skip
+    assert started["strategy"] == "expand"
+    assert "started from cohort founders version 1" in started["reason"]
+    auto = neekoctl("add-character", write_profile(tmp_path, "Gnu"), "--strategy", "auto", "--preset", "quick",
+                    "--json").document  # fmt: skip
+    assert auto["character"] == "Gnu"
+    after = {row.name: row.block for row in registry.characters(status=("ready",))}
+    assert before.items() <= after.items()
+    assert neekoctl("check").code == 0
+
+
+def test_an_upgrade_switches_those_who_do_not_lose_and_is_a_version_of_its_own(neekoctl, registry: Registry) -> None:
+    trained(neekoctl, *TWO)
+    again = neekoctl(
+        "cohort", "upgrade", "founders", "--character", "Cub", *FAST, "--set", "epochs=3", "--json"
+    ).document
+    assert [row["character"] for row in again["members"]] == ["Ant", "Bee", "Cub"]
+    assert all(row["switched"] == row["passes"] for row in again["members"])
+    assert again["version"] == (2 if any(row["passes"] for row in again["members"]) else None)
+
+
+def test_an_upgrade_that_only_loses_keeps_nothing(
+    neekoctl, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from neekoctl import cohorting
+
+    trained(neekoctl, *TWO)
+    before = {row.name: (row.block, row.start) for row in registry.characters()}
+    monkeypatch.setattr(cohorting.Arrival, "passes", False)
+    document = neekoctl("cohort", "upgrade", "founders", *FAST, "--json").document
+    assert (document["version"], [row["switched"] for row in document["members"]]) == (None, [False, False])
+    assert {row.name: (row.block, row.start) for row in registry.characters()} == before
+    assert len(neekoctl("cohort", "list", "--json").document) == 1
+
+
+def one_alone(_: Registry, folder: Path) -> tuple[tuple[object, ...], str]:
+    return ("--character", "Ant"), "two characters at least"
+
+
+def one_twice(_: Registry, folder: Path) -> tuple[tuple[object, ...], str]:
+    return ("--character", "Ant", "--character", "ant"), "two characters at least"
+
+
+def nobody(_: Registry, folder: Path) -> tuple[tuple[object, ...], str]:
+    return (*TWO, "--character", "Zoe"), "Nobody here is called 'Zoe'"
+
+
+def before_dialogues_were_kept(registry: Registry, folder: Path) -> tuple[tuple[object, ...], str]:
+    from sqlmodel import delete
+
+    from registry.tables import Dialogue
+
+    with registry.writing() as session:
+        session.exec(delete(Dialogue))
+    return TWO, "name its profile file instead"
+
+
+@pytest.mark.parametrize("case", [one_alone, one_twice, nobody, before_dialogues_were_kept],
+                         ids=lambda each: each.__name__)  # fmt: skip
+def test_what_cannot_be_a_cohort_is_refused(case: Any, neekoctl, registry: Registry, tmp_path: Path) -> None:
+    options, told = case(registry, tmp_path)
+    before = [(row.name, row.status) for row in registry.characters()]
+    done = neekoctl("cohort", "train", "founders", *options, *FAST)
+    assert done.code in (1, 2)
+    assert told in done.err
+    assert [(row.name, row.status) for row in registry.characters()] == before
+
+
+def test_a_bad_name_or_setting_is_refused(neekoctl, registry: Registry) -> None:
+    assert "lower-case" in neekoctl("cohort", "train", "../x", *TWO).err
+    assert "no preset" in neekoctl("cohort", "train", "x", *TWO, "--kind", "odd").err
+    assert "--set generated" in neekoctl("cohort", "train", "x", *TWO, "--set", "generated=c").err
+
+
+def test_a_damaged_cohort_is_refused_and_told(neekoctl, registry: Registry, tmp_path: Path) -> None:
+    trained(neekoctl, *TWO)
+    path = registry.layout.cohort("founders", 1) / "network.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    dog = write_profile(tmp_path, "Dog")
+    done = neekoctl("add-character", dog, "--strategy", "hyper", "--preset", "quick")
+    assert (done.code, "missing or damaged" in done.err) == (1, True)
+    assert registry.characters(status=("reserved",)) == []
+    assert "damaged" in neekoctl("cohort", "list").out
+
+
+def test_without_a_cohort_hyper_says_how_to_make_one(neekoctl, registry: Registry, tmp_path: Path) -> None:
+    done = neekoctl("add-character", write_profile(tmp_path, "Dog"), "--strategy", "hyper")
+    assert (done.code, "neekoctl cohort train" in done.err) == (2, True)
+    trained(neekoctl, *TWO)
+    unread = neekoctl("add-character", write_profile(tmp_path, "Dog"), "--strategy", "hyper", "--from-profile")
+    assert (unread.code, "reads no personas" in unread.err) == (2, True)
+
+
+def test_a_training_that_fails_leaves_no_trace(neekoctl, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    from recipes.cohort import Learning
+
+    before = [(row.name, row.status, row.block) for row in registry.characters()]
+    loss = Learning.loss
+    monkeypatch.setattr(Learning, "loss", lambda self, batch, epoch: loss(self, batch, epoch) * float("nan"))
+    done = neekoctl("cohort", "train", "founders", *TWO, *FAST)
+    assert (done.code, "The loss is nan at step 1" in done.err) == (1, True)
+    assert [(row.name, row.status, row.block) for row in registry.characters()] == before
+    assert not registry.layout.cohort("founders", 1).exists()

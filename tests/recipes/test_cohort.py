@@ -1,0 +1,143 @@
+"""A cohort in training: batches that a contrastive loss can use, characters that learn together and stay apart, and a
+run that goes on as if it had not been killed."""
+
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recipes import running
+from recipes.bank import Bank
+from recipes.base_model import BaseModel, load_base
+from recipes.cohort import Learning, Member, batches
+from recipes.cohort_recipe import CohortRecipe, load_cohort_recipe
+from recipes.exchanges import PromptForm, Row
+from recipes.hyper_half import likeness
+from recipes.running import Progress, Run
+from registry.errors import TrainingFailed
+
+SAYINGS = {"Ant": "Dust, dust!", "Bee": "Rain. Rain.", "Cub": "Ho ho ho"}
+
+
+def row(length: int) -> Row:
+    return Row([7] * length, [False] + [True] * (length - 1))
+
+
+def recipe(kind: str = "hycora", **changes: object) -> CohortRecipe:
+    settings = {"rank": 4, "alpha": 16, "learning_rate": 0.01, "epochs": 3, "batch": 6, "warmup_steps": 2,
+                "evaluations": 1, "patience": 100, "hidden_width": 32, "contrast_width": 8} | changes  # fmt: skip
+    return load_cohort_recipe(kind, [f"{key}={value}" for key, value in settings.items()])
+
+
+@pytest.fixture
+def bank(pico_llama: Path) -> Bank:
+    base = load_base(pico_llama, name="pico", fingerprint="f", device=torch.device("cpu"))
+    for parameter in base.model.parameters():
+        parameter.mul_(3.0)
+    return Bank(base)
+
+
+def members(base: BaseModel, personas: bool = False) -> list[Member]:
+    form, found = PromptForm(base.tokenizer), []
+    for place, (name, saying) in enumerate(SAYINGS.items()):
+        talks = [form.row([{"role": "user", "content": f"Who are you? {number}"},
+                           {"role": "assistant", "content": saying}]) for number in range(8)]  # fmt: skip
+        persona = torch.nn.functional.one_hot(torch.tensor(place), 5).float() if personas else None
+        found.append(Member(name, talks[:6], talks[6:], persona))
+    return found
+
+
+@given(st.lists(st.integers(1, 30), min_size=2, max_size=6), st.integers(2, 12), st.integers(1, 4), st.integers(0, 9))
+def test_batches_have_everything_and_two_roles_at_least(sizes: list[int], size: int, per_role: int, seed: int) -> None:
+    people = [Member(str(n), [row(2 + (n + at) % 9) for at in range(n)], []) for n in sizes]
+    found = batches(people, size, per_role, random.Random(seed))
+    assert len(found) == -(-sum(sizes) // size)
+    assert all(len({sample.role for sample in batch}) > 1 for batch in found)
+    seen = Counter(id(sample.row) for batch in found for sample in batch)
+    assert set(seen) == {id(each) for member in people for each in member.rows}
+    again = batches(people, size, per_role, random.Random(seed))
+    assert [[sample.role for sample in batch] for batch in again] == [[sample.role for sample in b] for b in found]
+
+
+def test_batches_of_equals_hold_positives_and_nothing_twice() -> None:
+    people = [Member(str(n), [row(5 + at) for at in range(28)], []) for n in range(5)]
+    found = batches(people, 8, 2, random.Random(0))
+    assert sum(map(len, found)) == 140
+    assert all(max(Counter(sample.role for sample in batch).values()) >= 2 for batch in found)
+    assert {len(batch) for batch in found} <= {6, 8, 10}
+
+
+@pytest.mark.parametrize("changes", [{}, {"generated": "b"}, {"generated": "both"}, {"contrast_start": 0},
+                                     {"persona": True, "id_dropout": 0.3}], ids=str)  # fmt: skip
+def test_members_learn_together_and_stay_apart(changes: dict[str, object], bank: Bank) -> None:
+    settings = recipe(epochs=20, **changes)
+    learning = Learning(bank, members(bank.base, personas=settings.persona), settings, seed=0)
+    state = Run(learning, learning.recipe).go()
+    assert state.nll_before is not None
+    assert state.best_nll < state.nll_before - 1
+    assert learning.evaluate() == pytest.approx(state.best_nll)
+    own = learning.read(0)
+    with bank.using(learning.block(1)):
+        from recipes.likelihood import score
+
+        others = score(bank.base, learning.members[0].probes)
+    assert sum(each.total for each in own) < sum(each.total for each in others)
+    assert likeness([learning.block(place) for place in range(3)])[0, 1] < 0.999 or changes == {"generated": "b"}
+
+
+def test_a_shared_cohort_gives_everybody_one_block(bank: Bank) -> None:
+    learning = Learning(bank, members(bank.base), recipe("shared"), seed=0)
+    state = Run(learning, learning.recipe).go()
+    assert state.nll_before is not None
+    assert state.best_nll < state.nll_before
+    one, two = learning.block(0), learning.block(1)
+    assert all(torch.equal(one.pairs[path].b, two.pairs[path].b) for path in one.pairs)
+
+
+@pytest.mark.parametrize("killed_after", [2, 5])
+def test_a_killed_cohort_goes_on_to_the_same_bytes(killed_after: int, bank: Bank, tmp_path: Path,
+                                                   monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.setattr(running, "CHECKPOINT_SECONDS", 0)
+    settings = recipe(persona=True, id_dropout=0.3)
+
+    def train(path: Path, die: int | None = None) -> Learning:
+        learning = Learning(bank, members(bank.base, personas=True), settings, seed=0)
+
+        def report(progress: Progress) -> None:
+            if progress.step == die:
+                raise KeyboardInterrupt
+
+        Run(learning, settings, path).go(report)
+        return learning
+
+    whole = train(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "part", killed_after)
+    resumed = train(tmp_path / "part")
+    assert all(torch.equal(one, two) for one, two in
+               zip(whole.network.parameters(), resumed.network.parameters(), strict=True))  # fmt: skip
+
+
+def test_a_loss_that_is_no_number_keeps_the_last_good_state(bank: Bank, tmp_path: Path,
+                                                            monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    path, settings = tmp_path / "run", recipe()
+    learning = Learning(bank, members(bank.base), settings, seed=0)
+    loss = learning.loss
+    calls = []
+
+    def poisoned(batch: list, epoch: float) -> torch.Tensor:
+        calls.append(epoch)
+        return loss(batch, epoch) * (float("nan") if len(calls) == 4 else 1.0)
+
+    monkeypatch.setattr(learning, "loss", poisoned)
+    run = Run(learning, settings, path)
+    with pytest.raises(TrainingFailed, match="at step 4.*state after step 3 is kept"):
+        run.go()
+    assert all(bool(torch.isfinite(each).all()) for each in learning.network.parameters())
+    again = Run(Learning(bank, members(bank.base), settings, seed=0), settings, path)
+    assert again.state.step == 3
+    again.go()

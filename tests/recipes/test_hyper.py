@@ -1,0 +1,127 @@
+"""A newcomer to a cohort: only its embedding moves, a cohort survives the disk, and what is not one is refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from recipes.bank import Bank
+from recipes.cohort import Learning, Member
+from recipes.cohort_file import Cohort, load_cohort, save_cohort
+from recipes.exchanges import PromptForm
+from recipes.hyper import Entry, hyper
+from recipes.recipe import load_recipe
+from recipes.running import Run
+from recipes.task import Task
+from registry.errors import CohortDamaged
+from tests.recipes.test_cohort import bank, members, recipe
+
+__all__ = ["bank"]
+SHIFT = torch.eye(5)[3]  # a persona nobody has
+
+
+def cohort(bank: Bank, kind: str = "hycora", **changes: object) -> Cohort:
+    settings = recipe(kind, **changes)
+    people = members(bank.base, personas=settings.persona)
+    learning = Learning(bank, people, settings, seed=0)
+    Run(learning, settings).go()
+    learning.network.requires_grad_(False)
+    return Cohort("founders", 1, learning.network, [each.name for each in people],
+                  "encoder@1" if settings.persona else None, learning.personas)  # fmt: skip
+
+
+def task(bank: Bank, entry: Entry, exchanges: int = 6) -> Task:
+    talks = [[{"role": "user", "content": f"Who are you? {number}"}, {"role": "assistant", "content": "Dust. Rain!"}]
+             for number in range(exchanges + 2)]  # fmt: skip
+    settings = load_recipe("quick", ["learning_rate=0.01", "epochs=8", "batch=4"])
+    return Task("Dog", bank, PromptForm(bank.base.tokenizer), settings, talks[2:], talks[:2], 0, entry=entry)
+
+
+def test_a_newcomer_learns_its_embedding_and_nothing_else(bank: Bank) -> None:
+    entry = Entry(cohort(bank), "d")
+    before = {name: each.clone() for name, each in entry.cohort.network.state_dict().items()}
+    mean, made = hyper(task(bank, entry, 0)), hyper(task(bank, entry))
+    assert made.nll_before is not None
+    assert mean.nll_after is not None
+    assert made.nll_after < mean.nll_after < made.nll_before
+    assert all(torch.equal(each, before[name]) for name, each in entry.cohort.network.state_dict().items())
+    assert made.details["cohort"] == {"name": "founders", "version": 1, "digest": "d", "from_profile": False}
+    shared = entry.cohort.network.materialised(entry.cohort.network.characters[0])
+    assert all(torch.equal(pair.b, shared.pairs[path].b) for path, pair in made.block.pairs.items())
+
+
+def test_a_persona_is_a_start_of_its_own(bank: Bank) -> None:
+    found = cohort(bank, persona=True, id_dropout=0.3)
+    blocks = [hyper(task(bank, Entry(found, "d", persona), 0)).block for persona in (None, SHIFT, torch.eye(5)[0])]
+    path = next(iter(blocks[0].pairs))
+    assert len({block.pairs[path].a.sum().item() for block in blocks}) == 3
+
+
+def test_a_shared_cohort_gives_a_newcomer_everybodys_block(bank: Bank) -> None:
+    found = cohort(bank, "shared")
+    made = hyper(task(bank, Entry(found, "d")))
+    assert made.steps == 0
+    assert all(torch.equal(pair.b.t(), found.network.shared_b[found.network.paths[path]])
+               for path, pair in made.block.pairs.items())  # fmt: skip
+
+
+def test_a_cohort_comes_back_from_the_disk(bank: Bank, tmp_path: Path) -> None:
+    found, shapes = cohort(bank, persona=True, generated="both"), bank.base.shapes
+    save_cohort(found, tmp_path, base_fingerprint="f", shapes=shapes)
+    again = load_cohort(tmp_path, base_fingerprint="f", shapes=shapes)
+    assert (again.name, again.version, again.members, again.encoder) == (
+        "founders",
+        1,
+        list(found.members),
+        "encoder@1",
+    )
+    one, two = (each.network.materialised(each.newcomer(SHIFT)) for each in (found, again))
+    assert all(torch.equal(pair.a, two.pairs[path].a) for path, pair in one.pairs.items())
+    assert torch.equal(found.newcomer(), again.newcomer())
+
+
+def another_format(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"format": 99}))
+
+
+def no_json(folder: Path) -> None:
+    (folder / "config.json").write_text("{")
+
+
+def a_tensor_less(folder: Path) -> None:
+    tensors = load_file(folder / "network.safetensors")
+    tensors.pop("layers")
+    save_file(tensors, folder / "network.safetensors")
+
+
+def no_network(folder: Path) -> None:
+    (folder / "network.safetensors").unlink()
+
+
+@pytest.mark.parametrize(("fault", "told"), [(another_format, "of format 99"), (no_json, "no readable cohort"),
+                                             (a_tensor_less, "no readable cohort"), (no_network, "no readable cohort")],
+                         ids=lambda each: getattr(each, "__name__", ""))  # fmt: skip
+def test_what_is_no_cohort_is_refused(fault, told: str, bank: Bank, tmp_path: Path) -> None:
+    save_cohort(cohort(bank), tmp_path, base_fingerprint="f", shapes=bank.base.shapes)
+    fault(tmp_path)
+    with pytest.raises(CohortDamaged, match=told):
+        load_cohort(tmp_path, base_fingerprint="f", shapes=bank.base.shapes)
+
+
+def test_a_cohort_of_another_base_is_refused(bank: Bank, tmp_path: Path) -> None:
+    save_cohort(cohort(bank), tmp_path, base_fingerprint="f", shapes=bank.base.shapes)
+    with pytest.raises(CohortDamaged, match="another base"):
+        load_cohort(tmp_path, base_fingerprint="g", shapes=bank.base.shapes)
+
+
+def test_members_without_probes_end_with_the_last_state(bank: Bank) -> None:
+    people = [replace(each, probes=[]) for each in members(bank.base)]
+    assert all(isinstance(each, Member) for each in people)
+    learning = Learning(bank, people, recipe(), seed=0)
+    state = Run(learning, learning.recipe).go()
+    assert state.nll_before is None
+    assert any(bool(each.any()) for each in learning.network.shared_b.values())
