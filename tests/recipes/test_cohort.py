@@ -74,7 +74,7 @@ def test_batches_of_equals_hold_positives_and_nothing_twice() -> None:
 @pytest.mark.parametrize("changes", [{}, {"generated": "b"}, {"generated": "both"}, {"contrast_start": 0},
                                      {"persona": True, "id_dropout": 0.3}], ids=str)  # fmt: skip
 def test_members_learn_together_and_stay_apart(changes: dict[str, object], bank: Bank) -> None:
-    settings = recipe(epochs=20, **changes)
+    settings = recipe(epochs=20, learning_rate=0.004, **changes)
     learning = Learning(bank, members(bank.base, personas=settings.persona), settings, seed=0)
     state = Run(learning, learning.recipe).go()
     assert state.nll_before is not None
