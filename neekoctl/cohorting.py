@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -35,7 +34,7 @@ from neekoctl.settling import (
 from neekoctl.stage import Stage, choose_bank, set_stage
 from recipes.cohort_recipe import CohortRecipe, load_cohort_recipe
 from recipes.scores import Score, mean_nll, perplexity
-from registry.cohorts import cohort_digest, cohorts, dialogues, next_version, refuse_bad_name
+from registry.cohorts import cohort_digest, cohorts, dialogues, next_version, put_cohort, refuse_bad_name
 from registry.errors import NeekoError, UsageError
 from registry.heldout import split
 from registry.profile import Profile, load_profile
@@ -336,9 +335,8 @@ def _commit(registry: Registry, group: Group, run: Trained, moving: Sequence[Arr
     from recipes.cohort_file import save_cohort
     from recipes.hyper_half import likeness
 
-    target = registry.layout.cohort(run.cohort.name, run.cohort.version)
     blocks = [run.learning.block(place) for place in range(len(group.plans))]
-    with registry.blocks.making() as folder, ExitStack() as undo:
+    with registry.blocks.making() as folder:
         shapes = run.learning.bank.base.shapes
         save_cohort(run.cohort, folder, base_fingerprint=group.bank.fingerprint, shapes=shapes)
         row = CohortRow(
@@ -349,11 +347,8 @@ def _commit(registry: Registry, group: Group, run: Trained, moving: Sequence[Arr
             metrics={"steps": run.state.step, "best_step": run.state.best_step, "nll": run.state.best_nll,
                      "seconds": run.seconds, "likeness": likeness(blocks).tolist()},
         )  # fmt: skip
-        target.parent.mkdir(parents=True, exist_ok=True)
-        folder.rename(target)
-        undo.callback(shutil.rmtree, target, ignore_errors=True)
-        registry.commit_all([(each.reservation, each.row) for each in moving], row)
-        undo.pop_all()
+        registry.commit_all([(each.reservation, each.row) for each in moving],
+                            lambda session: put_cohort(registry, session, row, folder))  # fmt: skip
 
 
 def _document(group: Group, run: Trained, arrivals: Sequence[Arrival], moving: Sequence[Arrival],

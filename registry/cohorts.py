@@ -4,13 +4,14 @@ Knows rows and files; nothing of what is in a network.
 
 import hashlib
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from sqlmodel import col, func, select
+from sqlmodel import Session, col, func, select
 
 from registry.blocks import file_digest
-from registry.errors import CohortDamaged, UsageError
+from registry.errors import CohortDamaged, NameTaken, UsageError
 from registry.store import Registry
 from registry.tables import Bank, Character, Cohort, Dialogue
 
@@ -54,6 +55,28 @@ def newest_cohort(registry: Registry, bank: Bank, name: str | None = None) -> Co
 def next_version(registry: Registry, name: str) -> int:
     with registry.reading() as session:
         return 1 + (session.exec(select(func.max(Cohort.version)).where(Cohort.name == name)).one() or 0)
+
+
+def put_cohort(registry: Registry, session: Session, row: Cohort, folder: Path) -> None:
+    """Note a version and give its folder its place, under the lock of the transaction.
+
+    Raises:
+        NameTaken: another training has made this version meanwhile.
+    """
+    if session.exec(select(Cohort.id).where(Cohort.name == row.name, Cohort.version == row.version)).first():
+        raise NameTaken(f"Version {row.version} of the cohort {row.name} was made by another command meanwhile: run "
+                        f"this one again.")  # fmt: skip
+    target = registry.layout.cohort(row.name, row.version)
+    shutil.rmtree(target, ignore_errors=True)  # of a process that was killed before its rows were written
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder.rename(target)
+    session.add(row)
+
+
+def damaged(registry: Registry) -> list[str]:
+    """In words: the versions whose files are not what was stored."""
+    return [f"the files of cohort {row.name} version {row.version} are missing or changed" for row in cohorts(registry)
+            if not is_whole(registry, row)]  # fmt: skip
 
 
 def verified_cohort(registry: Registry, row: Cohort) -> Path:

@@ -2,7 +2,7 @@
 Knows no model and no screen; every method is one short transaction.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,7 +24,6 @@ from registry.tables import (
     Bank,
     Certificate,
     Character,
-    Cohort,
     Dialogue,
     Handle,
     Parent,
@@ -188,14 +187,13 @@ class Registry:
         """
         return self.commit_all([(reservation, made)])[0]
 
-    def commit_all(self, arrivals: Sequence[tuple[Reservation, Onboarded]], cohort: Cohort | None = None
-                   ) -> list[Character]:  # fmt: skip
-        """Several reservations become ready characters, and the cohort that they were trained in is noted: all, or
+    def commit_all(self, arrivals: Sequence[tuple[Reservation, Onboarded]],
+                   also: Callable[[Session], None] = lambda _: None) -> list[Character]:  # fmt: skip
+        """Several reservations become ready characters, and what `also` does in the same transaction is done: all, or
         nothing. Raises LeaseLost likewise."""
         with self.writing() as session:
             rows = [self._moved_in(session, reservation, made) for reservation, made in arrivals]
-            if cohort is not None:
-                session.add(cohort)
+            also(session)
             return rows
 
     def _moved_in(self, session: Session, reservation: Reservation, made: Onboarded) -> Character:

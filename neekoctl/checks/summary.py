@@ -60,9 +60,10 @@ def _number(value: Any) -> float | None:
 
 
 def sections(judged: Sequence[Judged], gate: dict[str, Any], allowed: Tolerances,
-             unaccounted: Sequence[str] = ()) -> dict[str, dict[str, Any]]:  # fmt: skip
-    """The five sections of the document, each with its verdict; `unaccounted` are moves that no revision tells of."""
-    weights = {**_weights(judged), "complaints": list(unaccounted)}
+             at_large: Sequence[str] = ()) -> dict[str, dict[str, Any]]:  # fmt: skip
+    """The five sections of the document, each with its verdict; `at_large` is what is wrong with what is stored, and
+    nobody's alone."""
+    weights = {**_weights(judged), "complaints": list(at_large)}
     figures = {"weights": weights, "likelihood": _likelihood(judged), "replies": _replies(judged), "gate": gate,
                "style": _style(judged)}  # fmt: skip
     found = {}

@@ -151,6 +151,9 @@ def test_a_damaged_cohort_is_refused_and_told(neekoctl, registry: Registry, tmp_
     assert (done.code, "missing or damaged" in done.err) == (1, True)
     assert registry.characters(status=("reserved",)) == []
     assert "damaged" in neekoctl("cohort", "list").out
+    checked = neekoctl("check", "--json")
+    assert (checked.code, checked.document["sections"]["weights"]["common"]) == (
+        3, ["the files of cohort founders version 1 are missing or changed"])  # fmt: skip
 
 
 def test_without_a_cohort_hyper_says_how_to_make_one(neekoctl, registry: Registry, tmp_path: Path) -> None:
@@ -159,6 +162,14 @@ def test_without_a_cohort_hyper_says_how_to_make_one(neekoctl, registry: Registr
     trained(neekoctl, *TWO)
     unread = neekoctl("add-character", write_profile(tmp_path, "Dog"), "--strategy", "hyper", "--from-profile")
     assert (unread.code, "reads no personas" in unread.err) == (2, True)
+
+
+def test_what_a_killed_training_left_is_in_nobodys_way(neekoctl, registry: Registry) -> None:
+    stale = registry.layout.cohort("founders", 1)
+    stale.mkdir(parents=True)
+    (stale / "config.json").write_text("{}")
+    assert trained(neekoctl, *TWO)["version"] == 1
+    assert neekoctl("cohort", "show", "founders", "--json").document["whole"]
 
 
 def test_a_training_that_fails_leaves_no_trace(neekoctl, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
