@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.bench.figure import Figure
 
-SUBJECTS = ("startup", "registry", "concurrent", "training", "bank", "gate", "fusion", "check")
+SUBJECTS = ("startup", "registry", "concurrent", "training", "bank", "gate", "fusion", "check", "cohort")
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 HEAD = """\
 # Benchmarks
