@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from neekoctl.checks.findings import Checked
 from neekoctl.checks.tolerances import Tolerances
 from neekoctl.checks.verdicts import Judged
-from neekoctl.planning import Plan, Request
+from neekoctl.planning import Plan, Request, namesake
 from neekoctl.routing import Texts, texts_of
 from neekoctl.settling import (
     Screen,
@@ -113,8 +113,7 @@ def _member(registry: Registry, word: str) -> tuple[Profile, Character | None]:
     """A profile file, or a resident as its profile was."""
     if Path(word).suffix in (".yaml", ".yml"):
         profile = load_profile(Path(word))
-        names = {row.name: row for row in registry.characters(status=("ready",))}
-        return profile, names.get(profile.name)
+        return profile, namesake(registry, profile)
     row = registry.ready(word)
     talks = [{"messages": each.messages} for each in dialogues(registry, row)]
     if not talks:
@@ -133,7 +132,8 @@ def _bank(registry: Registry, wanted: Wanted, residents: Sequence[Character], sc
 
 
 def again(registry: Registry, wanted: Wanted, screen: Screen) -> Group:
-    """A new version of a cohort: the same kind, its members who still live here, and whoever is named beside them.
+    """A new version of a cohort: the same kind and settings but for the changes, its members who still live here, and
+    whoever is named beside them.
 
     Raises:
         UsageError: there is no such cohort.
@@ -143,7 +143,9 @@ def again(registry: Registry, wanted: Wanted, screen: Screen) -> Group:
         raise UsageError(f"There is no cohort {wanted.name!r}: `neekoctl cohort list` shows which there are.")
     here = {row.name for row in registry.characters(status=("ready",), brief=True)}
     members = [each["name"] for each in rows[-1].members if each["name"] in here]
-    return gather(registry, replace(wanted, kind=rows[-1].kind, characters=(*members, *wanted.characters)), screen)
+    settings = tuple(f"{key}={value}" for key, value in rows[-1].recipe.items())
+    return gather(registry, replace(wanted, kind=rows[-1].kind, characters=(*members, *wanted.characters),
+                                    changes=(*settings, *wanted.changes)), screen)  # fmt: skip
 
 
 def train(registry: Registry, group: Group, screen: Screen, *, only_better: bool = False) -> dict[str, Any]:

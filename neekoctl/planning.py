@@ -114,7 +114,7 @@ def plan(registry: Registry, request: Request, say: Callable[[str], None]) -> Pl
     if request.strategy == "fuse" and not registry.banks():  # before a base is fetched for nothing
         raise kinship.nobody(profile.name)
     bank = choose_bank(registry, request.base, say=say)
-    replaced = _of_that_name(registry, profile) if request.replace else None
+    replaced = namesake(registry, profile) if request.replace else None
     registry.refuse_taken([profile.name, *profile.aliases], replaced)
     choice = _choice(registry, request, profile, bank)
     if choice is not None:
@@ -128,8 +128,9 @@ def plan(registry: Registry, request: Request, say: Callable[[str], None]) -> Pl
     return Plan(request, profile, recipe, parts, bank, choice, replaced=replaced, cohort=cohort)
 
 
-def _of_that_name(registry: Registry, profile: Profile) -> Character | None:
-    """Whom the newcomer would replace: nobody the first time, so that one command serves every run of a pipeline."""
+def namesake(registry: Registry, profile: Profile) -> Character | None:
+    """The resident of the profile's name, whom it would replace: nobody the first time, so that one command serves
+    every run of a pipeline."""
     everybody = registry.characters(status=("ready",), brief=True)
     return next((registry.ready(row.name) for row in everybody if fold(row.name) == fold(profile.name)), None)
 

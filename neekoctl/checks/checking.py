@@ -37,7 +37,8 @@ def check(registry: Registry, scope: Scope, allowed: Tolerances, *, say: Say, re
         NothingToCheck: nobody is there.
     """
     rows, left_out = scope.chosen(registry)
-    found = [look_at(registry, row) for row in rows]
+    handles = registry.handles()
+    found = [look_at(registry, row, handles) for row in rows]
     for bank_id in dict.fromkeys(row.bank_id for row in rows):
         _measure_bank(registry, [each for each in found if each.row.bank_id == bank_id], say, report)
     at_the_gate = gate.section(registry, found, allowed, say)

@@ -8,7 +8,7 @@ in the very batch of the day of onboarding, and only that answer counts. Likelih
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -34,10 +34,10 @@ Report = Callable[[Character], None]
 Here = dict[str | None, Character]  # residents by block
 
 
-def look_at(registry: Registry, row: Character) -> Checked:
+def look_at(registry: Registry, row: Character, handles: Mapping[int, list[str]]) -> Checked:
     """A character's files and records, against its seal; and whether it still answers to its names."""
     faults = broken(row, registry.probes(row), registry.blocks)
-    held = {fold(each) for each in registry.handles().get(row.id or 0, [])}
+    held = {fold(each) for each in handles.get(row.id or 0, [])}
     if lost := [name for name in [row.name, *row.description.get("aliases", [])] if fold(name) not in held]:
         faults["names"] = f"it no longer answers to {', '.join(lost)}"
     return Checked(row, faults)

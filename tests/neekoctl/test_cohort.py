@@ -80,10 +80,11 @@ def test_a_newcomer_gets_its_block_from_the_network(neekoctl, registry: Registry
 
 
 def test_an_upgrade_switches_those_who_do_not_lose_and_is_a_version_of_its_own(neekoctl, registry: Registry) -> None:
-    trained(neekoctl, *TWO)
-    again = neekoctl(
-        "cohort", "upgrade", "founders", "--character", "Cub", *FAST, "--set", "epochs=3", "--json"
-    ).document
+    first = trained(neekoctl, *TWO)
+    again = neekoctl("cohort", "upgrade", "founders", "--set", "epochs=3", "--character", "Cub", "--json").document
+    assert again["steps"] % 3 == 0 < again["steps"]
+    assert again["members"][0]["rank_stop"] - again["members"][0]["rank_start"] == 4  # as the first version had it
+    assert first["version"] == 1
     assert [row["character"] for row in again["members"]] == ["Ant", "Bee", "Cub"]
     assert all(row["switched"] == row["passes"] for row in again["members"])
     assert again["version"] == (2 if any(row["passes"] for row in again["members"]) else None)
