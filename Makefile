@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test lint bench study-gate study-boundary study-forgetting docs clean
+.PHONY: setup demo test lint bench study-gate study-boundary study-forgetting study-hycora docs clean
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -32,6 +32,9 @@ study-boundary: setup
 
 study-forgetting: setup
 	$(BIN)/python -m tests.studies.forgetting $(DATA) $(EXCHANGES)
+
+study-hycora: setup
+	$(BIN)/python -m tests.studies.hycora $(DATA)
 
 docs: setup
 	$(BIN)/python -m neekoctl.commands.reference docs/commands.md

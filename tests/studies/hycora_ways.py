@@ -1,0 +1,86 @@
+"""The ways of the HyCoRA study to train several characters: what each is, and the blocks that it gives them.
+Knows members and recipes; nothing of files, questions or numbers told.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from zlib import crc32
+
+from recipes.bank import Bank
+from recipes.block import Block, fresh_block
+from recipes.cohort import Learning, Member
+from recipes.cohort_recipe import load_cohort_recipe
+from recipes.hyper_half import likeness
+from recipes.recipe import load_recipe
+from recipes.running import Progress, Run
+from recipes.training import train
+
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Way:
+    """`kind` is independent (a block each), or that of a cohort; `changes` of its preset; `why` it was tried."""
+
+    name: str
+    kind: str
+    changes: tuple[str, ...] = ()
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Everybody's block, and how it went; `likeness` is the mean cosine of A between characters."""
+
+    blocks: dict[str, Block]
+    likeness: float
+    steps: int = 0
+    best_step: int = 0
+
+
+INDEPENDENT = Way("independent LoRA", "independent")
+SHARED = Way("shared LoRA", "shared", ("epochs=3",))
+HYCORA = Way("HyCoRA", "hycora")
+TABLE = (
+    INDEPENDENT,
+    SHARED,
+    HYCORA,
+    Way("HyCoRA without the contrastive loss", "hycora", ("contrast=0",)),
+    Way("A and B both written", "hycora", ("generated=both",)),
+    Way("A shared, B written", "hycora", ("generated=b",)),
+)
+TRIED = (
+    Way("HyCoRA, 1.5e-3", "hycora", ("learning_rate=0.0015",), "the step size that serves a shared LoRA best"),
+    Way("HyCoRA, b_u at rest", "hycora", ("pace_bias=0",), "the bias moves all A alike: does it collapse them?"),
+    Way("HyCoRA, b_u at rest, 1.5e-3", "hycora", ("pace_bias=0", "learning_rate=0.0015"), "both"),
+    Way("HyCoRA, ids ten times faster", "hycora", ("pace_ids=10",), "what is one's own learns too slowly"),
+    Way("HyCoRA, network at half pace", "hycora", ("learning_rate=0.0015", "pace_network=0.4", "pace_ids=5"),
+        "the shared half learns as in a shared LoRA, the written one as before"),
+    Way("HyCoRA, lambda from the start", "hycora", ("contrast_start=0",), "next check 3 of the summary"),
+    Way("HyCoRA, reading personas", "hycora", ("persona=true", "id_dropout=0.2"), "newcomers without dialogues"),
+)  # fmt: skip
+
+
+def together(bank: Bank, members: Sequence[Member], way: Way, seed: int, report: Report = lambda _: None) -> Trained:
+    """Train everybody in this way."""
+    if way.kind == "independent":
+        return _each_alone(bank, members, way, seed, report)
+    recipe = load_cohort_recipe(way.kind, way.changes)
+    learning = Learning(bank, members, recipe, seed)
+    state = Run(learning, recipe).go(report)
+    blocks = {member.name: learning.block(place) for place, member in enumerate(members)}
+    return Trained(blocks, _alike(blocks), state.step, state.best_step)
+
+
+def _each_alone(bank: Bank, members: Sequence[Member], way: Way, seed: int, report: Report) -> Trained:
+    recipe = load_recipe("standard", way.changes)
+    blocks = {}
+    for member in members:
+        start = fresh_block(bank.base.shapes, recipe.rank, recipe.alpha, crc32(f"{seed}:{member.name}".encode()))
+        blocks[member.name] = train(bank, start, member.rows, member.probes, recipe, seed=seed, report=report).block
+    return Trained(blocks, _alike(blocks))
+
+
+def _alike(blocks: dict[str, Block]) -> float:
+    found, count = likeness(list(blocks.values())), len(blocks)
+    return float(found.sum() - found.trace()) / (count * (count - 1))

@@ -1,0 +1,55 @@
+"""The ways of the HyCoRA study on the pico base with three characters, and that a killed one goes on."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from recipes.base_model import BaseModel
+from tests.studies.hycora import BASE, Study
+from tests.studies.hycora_ways import HYCORA, INDEPENDENT, SHARED, TABLE, TRIED
+from tests.studies.test_forgetting import PEOPLE, ROLES, base
+
+__all__ = ["base"]
+SMALL = ("epochs=2", "batch=4", "rank=4", "hidden_width=16", "bottleneck=4", "learning_rate=0.004")
+LONE = tuple(each for each in SMALL if "width" not in each and "bottle" not in each)
+WAYS = (replace(INDEPENDENT, changes=LONE), replace(SHARED, changes=SMALL), replace(HYCORA, changes=SMALL))
+
+
+@pytest.fixture
+def study(base: BaseModel, tmp_path: Path) -> Iterator[Study]:
+    yield Study(PEOPLE, base, ROLES, tmp_path, exchanges=6, probes=2)
+
+
+def test_names_of_ways_differ() -> None:
+    names = [way.name for way in (*TABLE, *TRIED)]
+    assert len(set(names)) == len(names)
+
+
+def test_everybody_is_read_in_every_way(study: Study) -> None:
+    study.read_base()
+    for way in WAYS:
+        study.run(way, 0)
+    assert {key[0] for key in study.cells} == {BASE, *(way.name for way in WAYS)}
+    own, shared, hycora = ([study.cells[way.name, 0, name] for name in ROLES] for way in WAYS)
+    assert all(cell.other and cell.other != cell.own for cell in (*own, *hycora))
+    assert all(not cell.other for cell in shared)
+    assert abs(own[0].likeness) < 0.5 < hycora[0].likeness < 1 == pytest.approx(shared[0].likeness)
+
+
+def test_a_killed_study_goes_on(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    study.run(WAYS[2], 0)
+    again = Study(PEOPLE, study.bank.base, ROLES, study.work, exchanges=6, probes=2)
+    monkeypatch.setattr("tests.studies.hycora.together", lambda *_: pytest.fail("it was measured already"))
+    again.run(WAYS[2], 0)
+    assert again.cells == study.cells
+    loaded = again.load(WAYS[2], 0)
+    assert set(loaded) == set(ROLES)
+    path = next(iter(loaded["Ant"].pairs))
+    assert torch.equal(loaded["Ant"].pairs[path].b, loaded["Bee"].pairs[path].b)
+
+
+def test_the_nearest_is_by_role(study: Study) -> None:
+    assert (study.nearest("Ant"), study.nearest("Cub")) == ("Bee", "Bee")
