@@ -152,6 +152,7 @@ def test_a_damaged_cohort_is_refused_and_told(neekoctl, registry: Registry, tmp_
     assert (done.code, "missing or damaged" in done.err) == (1, True)
     assert registry.characters(status=("reserved",)) == []
     assert "damaged" in neekoctl("cohort", "list").out
+    assert "cohort founders version 1 are missing or changed" in neekoctl("doctor").out
     checked = neekoctl("check", "--json")
     assert (checked.code, checked.document["sections"]["weights"]["common"]) == (
         3, ["the files of cohort founders version 1 are missing or changed"])  # fmt: skip
