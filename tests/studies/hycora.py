@@ -144,12 +144,15 @@ def say(text: str) -> None:
 
 def main(folder: Path) -> None:
     """Measure what is missing."""
+    from tests.studies.hycora_newcomers import Newcomers
+
     people = read(folder)
     study = Study(people, embedded_base(), common.roles(people))
     study.read_base()
     for seed in SEEDS:
         for way in (*TABLE, *(TRIED if seed == 0 else ())):
             study.run(way, seed)
+        Newcomers(study).run(seed)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from recipes.base_model import BaseModel
+from tests.studies import hycora_newcomers
 from tests.studies.hycora import BASE, Study
+from tests.studies.hycora_newcomers import METHODS, Newcomers
 from tests.studies.hycora_ways import HYCORA, INDEPENDENT, SHARED, TABLE, TRIED
 from tests.studies.test_forgetting import PEOPLE, ROLES, base
 
@@ -49,6 +51,20 @@ def test_a_killed_study_goes_on(study: Study, monkeypatch: pytest.MonkeyPatch) -
     assert set(loaded) == set(ROLES)
     path = next(iter(loaded["Ant"].pairs))
     assert torch.equal(loaded["Ant"].pairs[path].b, loaded["Bee"].pairs[path].b)
+
+
+def test_a_newcomer_is_served_in_every_way_there_is(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hycora_newcomers, "INDEPENDENT", WAYS[0])
+    monkeypatch.setattr(hycora_newcomers, "COHORTS", {"hycora": WAYS[2], "shared": WAYS[1]})
+    found = Newcomers(study)
+    found.run(0, (0, 4))
+    assert {cell.method for cell in found.cells.values()} == set(METHODS)
+    assert len(found.cells) == 3 * (1 + 1 + 2 + 2 + 3)
+    by_key = {key[1:3]: cell.totals for key, cell in found.cells.items() if key[0] == "Ant"}
+    assert by_key["hyper, hycora", 0] != by_key["hyper, hycora", 4]
+    assert by_key["hyper, shared", 0] == by_key["hyper, shared", 4]  # nothing in it is anybody's own
+    monkeypatch.setattr(Newcomers, "make", lambda *_: pytest.fail("it was measured already"))
+    Newcomers(study).run(0, (0, 4))
 
 
 def test_the_nearest_is_by_role(study: Study) -> None:
