@@ -92,8 +92,6 @@ class Study:
 
     def measure(self, key: tuple[str, str, int, int], block: Block | None, **more: Any) -> Cell:
         """Likelihood and ROUGE-L of a block on the newcomer's test questions."""
-        from rouge_score.rouge_scorer import RougeScorer
-
         tested = self.people[key[0]].tested
         rows = [self.form.row(common.said(key[0], *pair), last_only=True) for pair in tested]
         scores = scored_under(self.bank, block, rows)
@@ -102,9 +100,8 @@ class Study:
             self.bank.mount(block, AT)
         mix: Mix = {} if block is None else {AT: 1.0}
         written = replies(self.bank, prompts, mix=mix, stop=self.form.stop, max_new_tokens=REPLY_TOKENS)
-        scorer = RougeScorer(["rougeL"], use_stemmer=True)
         texts = [self.base.tokenizer.decode(tokens, skip_special_tokens=True) for tokens in written]
-        rouge = [scorer.score(reply, text)["rougeL"].fmeasure for (_, reply), text in zip(tested, texts, strict=True)]
+        rouge, _ = common.overlap([reply for _, reply in tested], texts)
         return Cell(*key, [each.total for each in scores], [each.tokens for each in scores], rouge, **more)
 
     def run(self, key: tuple[str, str, int, int]) -> Cell:

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -60,6 +60,17 @@ def _split(pairs: list[Exchange]) -> tuple[list[Exchange], list[Exchange]]:
 
 def _conversation(question: str, reply: str) -> Conversation:
     return Conversation(messages=[Message(role="user", content=question), Message(role="assistant", content=reply)])
+
+
+def overlap(references: Sequence[str], written: Sequence[str]) -> tuple[list[float], list[float]]:
+    """ROUGE-L (F1) and BLEU (0 to 1, smoothed) of each reply."""
+    from rouge_score.rouge_scorer import RougeScorer
+    from sacrebleu import sentence_bleu
+
+    scorer = RougeScorer(["rougeL"], use_stemmer=True)
+    pairs = list(zip(references, written, strict=True))
+    return ([scorer.score(said, text)["rougeL"].fmeasure for said, text in pairs],
+            [sentence_bleu(text, [said]).score / 100 for said, text in pairs])  # fmt: skip
 
 
 def roles(people: Iterable[Interviewed]) -> dict[str, Any]:

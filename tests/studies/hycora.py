@@ -21,9 +21,11 @@ from recipes.bank import Bank
 from recipes.base_model import BaseModel
 from recipes.block import Block, load_block, save_block
 from recipes.cohort import Member
+from recipes.engine import replies
 from recipes.exchanges import PromptForm, Row
 from recipes.likelihood import scored_under
 from recipes.running import Progress
+from registry.ranks import RankRange
 from tests.bench.figure import BENCH_HOME, embedded_base
 from tests.studies import common
 from tests.studies.character_llm import Interviewed, read
@@ -32,6 +34,7 @@ from tests.studies.hycora_ways import TABLE, TRIED, Trained, Way, together
 WORK = BENCH_HOME / "studies" / "hycora"
 SEEDS = (0, 1, 2)
 EXCHANGES, PROBES = 64, 8  # a character's, and those of them that are kept aside to stop a training by
+REPLY_TOKENS = 64
 BASE = "bare base"
 
 
@@ -50,6 +53,8 @@ class Cell:
     steps: int = 0
     best_step: int = 0
     seconds: float = 0.0
+    rouge: list[float] = field(default_factory=list)  # ROUGE-L and BLEU of what is written to each
+    bleu: list[float] = field(default_factory=list)
 
     @property
     def key(self) -> tuple[str, int, str]:
@@ -97,9 +102,20 @@ class Study:
         return found
 
     def read(self, way: Way, seed: int, person: Interviewed, done: Trained, seconds: float) -> Cell:
-        own, tokens = self.score(person, done.blocks[person.name])
+        block = done.blocks[person.name]
+        own, tokens = self.score(person, block)
         other = self.score(person, done.blocks[self.nearest(person.name)])[0] if way.kind != "shared" else []
-        return Cell(way.name, seed, person.name, own, tokens, other, done.likeness, done.steps, done.best_step, seconds)
+        return Cell(way.name, seed, person.name, own, tokens, other, done.likeness, done.steps, done.best_step, seconds,
+                    *self.write(person, block))  # fmt: skip
+
+    def write(self, person: Interviewed, block: Block) -> tuple[list[float], list[float]]:
+        """ROUGE-L and BLEU of the greedy replies."""
+        prompts = [self.form.prompt(common.said(person.name, *pair)[:-1]) for pair in person.tested]
+        at = RankRange(0, block.rank)
+        self.bank.mount(block, at)
+        written = replies(self.bank, prompts, mix={at: 1.0}, stop=self.form.stop, max_new_tokens=REPLY_TOKENS)
+        texts = [self.bank.base.tokenizer.decode(tokens, skip_special_tokens=True) for tokens in written]
+        return common.overlap([reply for _, reply in person.tested], texts)
 
     def nearest(self, name: str) -> str:
         """By role embedding, as the product chooses a rival."""
