@@ -21,8 +21,8 @@ from registry.ranks import RankRange, allocate
 from registry.seals import records
 from registry.shapes import TABLES, Rows, plain
 from registry.store import Registry
-from registry.tables import Bank, Character, Gate, Handle, Probe, Revision
-from registry.unpacking import Parcel, put_blocks, put_heads, sweep_heads, undone, unpacked
+from registry.tables import Bank, Character, Cohort, Gate, Handle, Probe, Revision
+from registry.unpacking import Parcel, put_blocks, put_cohorts, put_heads, sweep_heads, undone, unpacked
 
 # tables whose rows belong to somebody
 OWN = ("handle", "probe", "prototype", "dialogue", "parent", "certificate", "reading")
@@ -77,12 +77,14 @@ def _settled(registry: Registry, bundle: Bundle, parcel: Parcel) -> Arrival:
         arrival = _arrived(session, bundle)
         put_blocks(registry, session, bundle, parcel, [each.block for each in arrival.moved_in])
         put_heads(registry, parcel, arrival.heads)
+        if arrival.restored:  # elsewhere a network would know members who are somebody else
+            put_cohorts(registry, parcel)
         return arrival
 
 
 def _arrived(session: Session, bundle: Bundle) -> Arrival:
     clear_dead(session)
-    somebody_was_here = any(session.exec(select(table)).first() for table in (Character, Revision, Gate))
+    somebody_was_here = any(session.exec(select(table)).first() for table in (Character, Revision, Gate, Cohort))
     try:
         if bundle.manifest.whole and not somebody_was_here:
             return _restored(session, bundle)
@@ -98,6 +100,8 @@ def _restored(session: Session, bundle: Bundle) -> Arrival:
         banks[there.id or 0].capacity = max(banks[there.id or 0].capacity, there.capacity)
     for row in rows.character:
         row.bank_id = banks[row.bank_id].id or 0
+    for cohort in rows.cohort:
+        cohort.bank_id = banks[cohort.bank_id].id or 0
     session.flush()
     for name, values in plain(rows).items():
         if name != "bank" and values:

@@ -32,8 +32,8 @@ def folder_digest(folder: Path) -> str:
 
 
 def digest_of(files: Mapping[str, str]) -> str:
-    """sha256 over the sorted lines `<sha256 of file>  <name>`, what `sha256sum` prints for a block's files."""
-    lines = [f"{files[name]}  {name}\n" for name in sorted(FILES)]
+    """sha256 over the sorted lines `<sha256 of file>  <name>`, what `sha256sum` prints for the files of a folder."""
+    lines = [f"{files[name]}  {name}\n" for name in sorted(files)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

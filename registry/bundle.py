@@ -5,7 +5,7 @@ Knows nothing of how the rows become part of another registry.
 
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -19,9 +19,11 @@ from sqlmodel import col, select, text
 
 from registry.archive import LARGEST_MEMBER, MOST_MEMBERS, Archive, Writer, reading, writing
 from registry.blocks import FILES, digest_of
+from registry.cohorts import FILES as COHORT_FILES
+from registry.cohorts import verified_cohort
 from registry.consistency import refuse_inconsistent
 from registry.errors import BlockDamaged, NeekoError, RegistryTooNew, UsageError
-from registry.names import slug
+from registry.names import COHORT_NAME, slug
 from registry.schema import HEAD
 from registry.shapes import KEYS, TABLES, Digest, Rows, Shown, Stamp, encoded, plain, rows_of
 from registry.store import Registry
@@ -35,7 +37,11 @@ MOST_VALUES = 5_000_000  # commas and brackets in it, which bound its values: a 
 LARGEST_HEAD = 2**28
 HEAD_MEMBER = re.compile(r"gates/([1-9][0-9]{0,14})/head\.safetensors")
 BLOCK_MEMBER = re.compile(rf"blocks/([0-9a-f]{{64}})/({'|'.join(map(re.escape, FILES))})")
-MEMBERS = re.compile(rf"bundle\.json|{BLOCK_MEMBER.pattern}|{HEAD_MEMBER.pattern}|profiles/[^/\\:\x00-\x1f]+\.yaml")
+COHORT_MEMBER = re.compile(rf"cohorts/({COHORT_NAME.pattern})/([1-9][0-9]{{0,14}})/({'|'.join(COHORT_FILES)})")
+MEMBERS = re.compile(
+    rf"bundle\.json|{BLOCK_MEMBER.pattern}|{HEAD_MEMBER.pattern}|{COHORT_MEMBER.pattern}|"
+    r"profiles/[^/\\:\x00-\x1f]+\.yaml"
+)
 PROFILE_HEAD = """\
 # Written by `neekoctl bundle save` for people to read; loading a bundle does not read it.
 # Dialogues stand in bundle.json, not here.
@@ -69,6 +75,11 @@ class Bundle:
     def heads(self) -> dict[int, str]:
         """The gate's version -> the member that it has learned."""
         return {int(found[1]): name for name in self.manifest.members if (found := HEAD_MEMBER.fullmatch(name))}
+
+    @property
+    def cohorts(self) -> dict[tuple[str, int], dict[str, str]]:
+        """Name and version -> the names of its files, and the member of each."""
+        return _by_cohort({name: name for name in self.manifest.members})
 
     @property
     def profiles(self) -> list[str]:
@@ -127,6 +138,7 @@ def save(
                 "tables": _proved(rows, whole=not only)}  # fmt: skip
     with writing(path, force=force) as writer:
         count = _add_blocks(registry, rows, writer)
+        _add_cohorts(registry, rows, writer)
         _add_heads(registry, rows, writer)
         _add_profiles(rows, writer)
         writer.add(MANIFEST, _encoded({**manifest, "members": writer.digests}), deflated=True)
@@ -177,6 +189,22 @@ def _damaged(row: Character) -> BlockDamaged:
     gone = "restore it from a backup, or `neekoctl remove` the character and add it again"
     advice = gone if row.status == "ready" else "nobody needs it any more, and `neekoctl doctor --prune` deletes it"
     return BlockDamaged(f"The block of {row.name} ({(row.block or '')[:12]}) is missing or damaged: {advice}.")
+
+
+def _add_cohorts(registry: Registry, rows: Rows, writer: Writer) -> None:
+    for row in rows.cohort:
+        folder = verified_cohort(registry, row)
+        for name in COHORT_FILES:
+            writer.add(f"cohorts/{row.name}/{row.version}/{name}", folder / name)
+
+
+def _by_cohort(members: Mapping[str, str]) -> dict[tuple[str, int], dict[str, str]]:
+    """Name and version -> file -> what `members` says of it."""
+    found: dict[tuple[str, int], dict[str, str]] = {}
+    for member, said in members.items():
+        if match := COHORT_MEMBER.fullmatch(member):
+            found.setdefault((match[1], int(match[2])), {})[match[3]] = said
+    return found
 
 
 def _add_heads(registry: Registry, rows: Rows, writer: Writer) -> None:
@@ -261,6 +289,9 @@ def _refuse_wrong_members(archive: Archive, manifest: Manifest, rows: Rows) -> d
     needed, known = {row.block for row in rows.residents}, {row.block for row in rows.character}
     if not needed <= set(files) <= known:
         raise ValueError("a block is missing, or nobody's")
+    cohorts = {key: digest_of(files) for key, files in _by_cohort(manifest.members).items()}
+    if cohorts != {(row.name, row.version): row.digest for row in rows.cohort}:
+        raise ValueError("a cohort is missing, nobody's, or not what its digest says")
     versions = {row.version for row in rows.gate}
     for member in manifest.members:
         if (head := HEAD_MEMBER.fullmatch(member)) and int(head[1]) not in versions:

@@ -2,33 +2,30 @@
 Knows rows and files; nothing of what is in a network.
 """
 
-import hashlib
-import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from sqlmodel import Session, col, func, select
 
-from registry.blocks import file_digest
+from registry.blocks import digest_of, file_digest
 from registry.errors import CohortDamaged, NameTaken, UsageError
+from registry.names import COHORT_NAME
 from registry.store import Registry
 from registry.tables import Bank, Character, Cohort, Dialogue
 
 FILES = ("config.json", "network.safetensors")
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")  # it becomes a folder
 
 
 def refuse_bad_name(name: str) -> None:
     """Raises UsageError when a cohort cannot be called so."""
-    if not NAME.fullmatch(name):
+    if not COHORT_NAME.fullmatch(name):
         raise UsageError(f"A cohort cannot be called {name!r}: use lower-case letters, digits, - and _, at most 64.")
 
 
 def cohort_digest(folder: Path) -> str:
-    """sha256 over the sorted lines `<sha256 of file>  <name>`, as for blocks."""
-    lines = "".join(f"{file_digest(folder / name)}  {name}\n" for name in FILES)
-    return hashlib.sha256(lines.encode()).hexdigest()
+    """The digest of a cohort's files, as for blocks."""
+    return digest_of({name: file_digest(folder / name) for name in FILES})
 
 
 def cohorts(registry: Registry, name: str | None = None) -> list[Cohort]:

@@ -10,15 +10,15 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from registry.names import fold, is_a_name
+from registry.names import COHORT_NAME, fold, is_a_name
 from registry.ranks import LARGEST_RANK
 from registry.revisions import states
 from registry.shapes import KEYS, TABLES, Rows
 from registry.tables import Character, Revision
 
-POINTERS = [("character", "bank_id", "bank"), ("reading", "revision", "revision"), ("revision", "gate_before", "gate"),
-            ("revision", "character_id", "character"), ("probe", "routed_by", "gate"),
-            *((table, "character_id", "character") for table in
+POINTERS = [("character", "bank_id", "bank"), ("cohort", "bank_id", "bank"), ("reading", "revision", "revision"),
+            ("revision", "gate_before", "gate"), ("revision", "character_id", "character"),
+            ("probe", "routed_by", "gate"), *((table, "character_id", "character") for table in
               ("handle", "probe", "prototype", "dialogue", "parent", "certificate", "reading"))]  # fmt: skip
 OFF_UNIT = 1e-3  # by which the length of a unit vector may differ from 1
 
@@ -29,9 +29,10 @@ def refuse_inconsistent(rows: Rows, *, whole: bool) -> None:
     _refuse_ranges(rows)
     _refuse_wrong_names(rows)
     _refuse_vectors(rows)
+    _refuse_wrong_cohorts(rows)
     if whole:
         _refuse_wrong_history(rows)
-    elif rows.revision or rows.reading or len(rows.residents) < len(rows.character) or not rows.character:
+    elif rows.revision or rows.reading or rows.cohort or not 0 < len(rows.character) == len(rows.residents):
         raise ValueError("some people alone have no history, and live there")
 
 
@@ -66,6 +67,14 @@ def _refuse_wrong_names(rows: Rows) -> None:
             raise ValueError(f"the name {row.text!r} is nobody's there")
     if Counter(row.character_id for row in rows.handle if row.is_name) != Counter(residents.keys()):
         raise ValueError("somebody there has no name, or two")
+
+
+def _refuse_wrong_cohorts(rows: Rows) -> None:
+    """Their names become folders."""
+    versions = Counter((row.name, row.version) for row in rows.cohort)
+    for (name, version), count in versions.items():
+        if not COHORT_NAME.fullmatch(name) or count > 1:
+            raise ValueError(f"there can be no version {version} of a cohort {name[:80]!r}, or not twice")
 
 
 def _refuse_wrong_history(rows: Rows) -> None:

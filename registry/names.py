@@ -8,6 +8,7 @@ from collections.abc import Iterable
 ACCENTS = {chr(code) for code in range(0x300, 0x370)}  # of Latin, Greek and Cyrillic; kana's voicing marks are letters
 CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")  # they would steer a terminal
 NO_NAME = "must be one printable line without ##[ that does not begin with /, - or ::"
+COHORT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")  # it becomes a folder
 NEAREST_SHOWN = 3
 NEAREST_CUTOFF = 55  # of 100, rapidfuzz's WRatio: below this a suggestion is noise
 

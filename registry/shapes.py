@@ -19,6 +19,7 @@ from registry.tables import (
     Bank,
     Certificate,
     Character,
+    Cohort,
     Dialogue,
     Gate,
     Handle,
@@ -40,6 +41,7 @@ class Rows:
     """Rows by table, which one list follows from earlier lists only."""
 
     bank: list[Bank] = field(default_factory=list)
+    cohort: list[Cohort] = field(default_factory=list)
     gate: list[Gate] = field(default_factory=list)
     character: list[Character] = field(default_factory=list)
     revision: list[Revision] = field(default_factory=list)
@@ -132,6 +134,12 @@ def _talk(value: list[Any]) -> list[Any]:
     return value
 
 
+def _named(value: list[Any]) -> list[Any]:
+    if not all(isinstance(each, dict) and isinstance(each.get("name"), str) for each in value):
+        raise ValueError("must be members with names")
+    return value
+
+
 def _is_turn(value: Any) -> bool:
     known = isinstance(value, dict) and value.keys() == {"role", "content"}
     return known and value["role"] in ("user", "assistant") and isinstance(value["content"], str)
@@ -162,6 +170,7 @@ BY_NAME: Mapping[str, Any] = {
     "seal": Annotated[Json, AfterValidator(_sealed)], "data_digests": Annotated[Json, AfterValidator(_of_text)],
     "distinctness": Annotated[Json, AfterValidator(_measured)],
     "prompt": Annotated[list[Any], AfterValidator(_harmless), AfterValidator(_turns)],
+    "digest": Digest, "members": Annotated[list[Any], AfterValidator(_harmless), AfterValidator(_named)],
     "messages": Annotated[list[Any], AfterValidator(_harmless), AfterValidator(_talk)],
     "reply": Annotated[list[Number], FailFast()], "reply_text": str,  # what the model said, whatever that was
 }  # fmt: skip

@@ -16,7 +16,7 @@ from sqlmodel import Session, select
 from registry.bundle import LARGEST_HEAD, Bundle
 from registry.errors import NeekoError
 from registry.store import Registry
-from registry.tables import Character, Gate
+from registry.tables import Character, Cohort, Gate
 
 NOTES = ("adapter_config.json", "neeko.json")  # what a block says of itself
 LARGEST_NOTE = 2**20  # bytes; a real one has a few thousand
@@ -24,10 +24,11 @@ LARGEST_NOTE = 2**20  # bytes; a real one has a few thousand
 
 @dataclass
 class Parcel:
-    """What a bundle holds beside rows: scratch folders of blocks by digest, and heads by version."""
+    """What a bundle holds beside rows: scratch folders of blocks by digest and of cohorts by version, and heads."""
 
     blocks: dict[str, Path] = field(default_factory=dict)
     heads: dict[int, bytes] = field(default_factory=dict)
+    cohorts: dict[tuple[str, int], Path] = field(default_factory=dict)
 
 
 @contextmanager
@@ -46,6 +47,11 @@ def unpacked(registry: Registry, bundle: Bundle) -> Iterator[Parcel]:
                 registry.blocks.flush(folder)
         for version, member in bundle.heads.items():
             parcel.heads[version] = bundle.read(member, LARGEST_HEAD)
+        for cohort, files in bundle.cohorts.items():
+            parcel.cohorts[cohort] = folder = scratch.enter_context(registry.blocks.making())
+            for name, member in files.items():
+                with (folder / name).open("xb") as target:
+                    bundle.copy(member, target)
         for member in bundle.profiles:
             bundle.copy(member, None)
         yield parcel
@@ -98,6 +104,7 @@ def undone(registry: Registry, parcel: Parcel) -> Iterator[None]:
         registry.discard(parcel.blocks)
         with registry.writing() as session:
             sweep_heads(registry, session)
+            sweep_cohorts(registry, session, parcel)
         raise
 
 
@@ -118,6 +125,22 @@ def put_blocks(
             with registry.blocks.making() as folder:
                 _unpack(bundle, digest, folder)
                 registry.blocks.put(folder)
+
+
+def put_cohorts(registry: Registry, parcel: Parcel) -> None:
+    """Give each version its place."""
+    for (name, version), folder in parcel.cohorts.items():
+        target = registry.layout.cohort(name, version)
+        shutil.rmtree(target, ignore_errors=True)  # of a process that was killed: no row names it
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(target)
+
+
+def sweep_cohorts(registry: Registry, session: Session, parcel: Parcel) -> None:
+    """Take away those of the parcel's versions that no row names."""
+    known = {(row.name, row.version) for row in session.exec(select(Cohort))}
+    for name, version in parcel.cohorts.keys() - known:
+        shutil.rmtree(registry.layout.cohort(name, version), ignore_errors=True)
 
 
 def put_heads(registry: Registry, parcel: Parcel, heads: Mapping[int, int]) -> None:

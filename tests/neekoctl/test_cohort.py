@@ -104,6 +104,20 @@ def test_an_upgrade_that_only_loses_keeps_nothing(
     assert len(neekoctl("cohort", "list", "--json").document) == 1
 
 
+def test_a_cohort_travels_with_its_registry(neekoctl, registry: Registry, tmp_path: Path,
+                                            monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    trained(neekoctl, *TWO)
+    bundle = tmp_path / "monday.neeko"
+    assert neekoctl("bundle", "save", bundle).code == 0
+    monkeypatch.setenv("NEEKOCTL_HOME", str(tmp_path / "elsewhere"))
+    assert neekoctl("bundle", "load", bundle).code == 0
+    assert neekoctl("cohort", "show", "founders", "--json").document["whole"]
+    dog = neekoctl("add-character", write_profile(tmp_path, "Dog"), "--strategy", "hyper", "--preset", "quick")
+    assert dog.code == 0, dog.err
+    assert neekoctl("check").code == 0
+    assert neekoctl("cohort", "upgrade", "founders", "--json").code == 0  # their dialogues came along
+
+
 def one_alone(_: Registry, folder: Path) -> tuple[tuple[object, ...], str]:
     return ("--character", "Ant"), "two characters at least"
 
