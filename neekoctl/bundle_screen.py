@@ -14,14 +14,15 @@ def saved(document: dict[str, Any]) -> None:
     who = ", ".join(document["residents"]) or "nobody"
     history = f"{document['revisions']} revisions" if document["whole"] else "no history"
     size = f"{document['bytes'] / 2**20:.1f} MiB"
-    out().print(f"[green]Wrote {escape(document['file'])}[/] ({size}): {escape(who)}; blocks {document['blocks']}, "
+    out().print(f"[green]Wrote {escape(document['file'])}[/] ({size}): {escape(who)}; {document['blocks']} blocks, "
                 f"{history}.")  # fmt: skip
 
 
 def loaded(document: dict[str, Any]) -> None:
     """Who moved in, where to, and who was here already."""
-    would = "Would be" if document["dry_run"] else "Was"
-    out().print(f"{would} {document['how']} from {document['file']}.", markup=False)
+    would = "would be" if document["dry_run"] else "was"
+    what = "The registry" if document["how"] == "restored" else "What is not here yet"
+    out().print(f"{what} {would} {document['how']} from {document['file']}.", markup=False)
     for row in document["moved_in"]:
         out().print(f"  [green]+[/] {escape(row['name'])}  [dim]ranks {_ranks(row['to'])}{_moved(row)}[/]")
     for name in document["skipped"]:

@@ -102,7 +102,7 @@ def test_some_residents_alone(neekoctl, two: Path, elsewhere: Path, home: Path, 
 
 def test_a_rehearsal_keeps_nothing(neekoctl, two: Path, elsewhere: Path) -> None:
     done = neekoctl("bundle", "load", two, "--dry-run")
-    assert "Would be restored" in done.out
+    assert "would be restored" in done.out
     assert neekoctl("list", "--json").document == []
     assert not list((elsewhere / "blocks").rglob("*.json"))
 
