@@ -4,7 +4,7 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -16,7 +16,7 @@ from recipes.block import Block
 from recipes.cohort_recipe import CohortRecipe
 from recipes.contrast import Contrast, weight
 from recipes.exchanges import Row
-from recipes.hyper_half import Halves, HyperHalf
+from recipes.hyper_half import HyperHalf
 from recipes.likelihood import reply_logits, score
 from recipes.scores import Score, mean_nll
 
@@ -46,7 +46,6 @@ class Learning:
     members: Sequence[Member]
     recipe: CohortRecipe
     seed: int
-    scores: list[list[Score]] = field(default_factory=list)  # of every member's probes, at the last evaluation
 
     def __post_init__(self) -> None:
         base, recipe = self.bank.base, self.recipe
@@ -81,7 +80,7 @@ class Learning:
         roles = torch.tensor([sample.role for sample in batch], device=self.device)
         known, places = roles.unique(return_inverse=True)
         who = self.network.embeddings(self.personas, self._kept(epoch))
-        halves = _by_row(self.network(who[known]), places)
+        halves = self.network(who[known]).of(places)  # of each row's role
         packed = self.bank.stacked(halves.a, halves.b, self.recipe.rank, self.recipe.alpha)
         with self.bank.using(packed):
             said = reply_logits(self.bank.base, [sample.row for sample in batch])
@@ -104,8 +103,7 @@ class Learning:
         """Mean over members of the NLL of each one's probes, so that who talks much does not decide alone."""
         if not any(member.probes for member in self.members):
             return None
-        self.scores = [self.read(place) for place in range(len(self.members))]
-        means = [mean_nll(each) for each in self.scores if each]
+        means = [mean_nll(self.read(place)) for place, member in enumerate(self.members) if member.probes]
         return sum(means) / len(means)
 
     def read(self, place: int) -> list[Score]:
@@ -121,12 +119,6 @@ class Learning:
 
 def _stacked(members: Sequence[Member]) -> torch.Tensor:
     return torch.stack([member.persona for member in members if member.persona is not None])
-
-
-def _by_row(halves: Halves, places: torch.Tensor) -> Halves:
-    """Of each batch row's role; what is shared stays as it is."""
-    return Halves(*({path: each[places] if each.dim() == 3 else each for path, each in half.items()}
-                    for half in (halves.a, halves.b)))  # fmt: skip
 
 
 def batches(members: Sequence[Member], size: int, per_role: int, order: random.Random) -> list[list[Sample]]:

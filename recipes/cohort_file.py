@@ -20,7 +20,6 @@ from recipes.hyper_half import HyperHalf, Shapes
 from registry.errors import CohortDamaged
 
 FORMAT = 1
-FILES = ("config.json", "network.safetensors")
 
 
 @dataclass(frozen=True)

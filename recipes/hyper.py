@@ -79,11 +79,8 @@ class Newcomer(Talks):
         return [([self.who], self.network.recipe.pace_newcomer)]
 
     def loss(self, batch: list[Row], epoch: float) -> torch.Tensor:
-        halves = self.network(self.who[None])
-        a, b = ({path: each[0] if each.dim() == 3 else each for path, each in half.items()}
-                for half in (halves.a, halves.b))  # fmt: skip
-        recipe = self.network.recipe
-        with self.bank.using(self.bank.stacked(a, b, recipe.rank, recipe.alpha)):
+        halves, recipe = self.network(self.who[None]).of(0), self.network.recipe
+        with self.bank.using(self.bank.stacked(halves.a, halves.b, recipe.rank, recipe.alpha)):
             said = reply_logits(self.bank.base, batch)
         return functional.cross_entropy(said.logits, said.targets)
 

@@ -32,6 +32,11 @@ class Halves:
     a: dict[str, torch.Tensor]  # (n, r, d_in) or (r, d_in)
     b: dict[str, torch.Tensor]  # (n, r, d_out) or (r, d_out)
 
+    def of(self, who: int | torch.Tensor) -> "Halves":
+        """Those of one character, without the first dimension, or of (m,) in their order; what is shared stays."""
+        return Halves(*({path: each[who] if each.dim() == 3 else each for path, each in half.items()}
+                        for half in (self.a, self.b)))  # fmt: skip
+
 
 class Residual(nn.Module):
     """Equation 2."""
@@ -151,14 +156,9 @@ class HyperHalf(nn.Module):
     @torch.no_grad()
     def materialised(self, who: torch.Tensor) -> Block:
         """(d_c,) -> the block of one character."""
-        halves = self(who[None])
-        pairs = {path: Pair(_one(halves.a[path]), _one(halves.b[path]).t()) for path in self.paths}
-        return Block({path: Pair(*(each.clone() for each in pair)) for path, pair in pairs.items()},
-                     self.recipe.rank, self.recipe.alpha)  # fmt: skip
-
-
-def _one(half: torch.Tensor) -> torch.Tensor:
-    return half[0] if half.dim() == 3 else half
+        halves = self(who[None]).of(0)
+        pairs = {path: Pair(halves.a[path].clone(), halves.b[path].t().clone()) for path in self.paths}
+        return Block(pairs, self.recipe.rank, self.recipe.alpha)
 
 
 def _parameters(tensors: Mapping[str, torch.Tensor]) -> nn.ParameterDict:

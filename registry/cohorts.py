@@ -63,11 +63,16 @@ def put_cohort(registry: Registry, session: Session, row: Cohort, folder: Path) 
     if session.exec(select(Cohort.id).where(Cohort.name == row.name, Cohort.version == row.version)).first():
         raise NameTaken(f"Version {row.version} of the cohort {row.name} was made by another command meanwhile: run "
                         f"this one again.")  # fmt: skip
-    target = registry.layout.cohort(row.name, row.version)
-    shutil.rmtree(target, ignore_errors=True)  # of a process that was killed before its rows were written
+    place(registry, row.name, row.version, folder)
+    session.add(row)
+
+
+def place(registry: Registry, name: str, version: int, folder: Path) -> None:
+    """Move a finished folder to where a version lies, under the lock of the transaction that writes its row."""
+    target = registry.layout.cohort(name, version)
+    shutil.rmtree(target, ignore_errors=True)  # of a process that was killed before its row was written
     target.parent.mkdir(parents=True, exist_ok=True)
     folder.rename(target)
-    session.add(row)
 
 
 def damaged(registry: Registry) -> list[str]:

@@ -1,12 +1,11 @@
 """The versions of what the gate has learned, and where it took each probe. Knows tables, and nothing of routing."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from sqlmodel import col, select, update
 
+from registry.seals import digest
 from registry.store import Registry
 from registry.tables import Character, Gate, Probe, Prototype
 
@@ -22,14 +21,9 @@ def active_gate(registry: Registry) -> Gate | None:
         return session.exec(select(Gate).where(col(Gate.active))).first()
 
 
-def settings_digest(settings: dict[str, Any]) -> str:
-    """What a version's evidence seals of its settings."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-
-
 def put_gate(registry: Registry, encoder: str, settings: dict[str, Any], evidence: dict[str, Any]) -> Gate:
     """A new version, in use from now on; the older ones stay."""
-    evidence = {**evidence, "settings": settings_digest(settings)}
+    evidence = {**evidence, "settings": digest(settings)}
     with registry.writing() as session:
         session.exec(update(Gate).where(col(Gate.active)).values(active=False))
         row = Gate(encoder=encoder, settings=settings, evidence=evidence, active=True)

@@ -29,14 +29,15 @@ def seal(row: Character, probes: Sequence[Probe], blocks: BlockStore) -> dict[st
 
 def records(row: Character, probes: Sequence[Probe]) -> dict[str, str]:
     return {
-        "record": _digest([row.name, row.system_message, row.seed, row.recipe]),
-        "probes": _digest([[probe.prompt, probe.reference] for probe in probes]),
-        "baseline": _digest([[probe.nll, probe.tokens, probe.reply] for probe in probes]),
-        "identity": _digest([row.description, row.environment]),
+        "record": digest([row.name, row.system_message, row.seed, row.recipe]),
+        "probes": digest([[probe.prompt, probe.reference] for probe in probes]),
+        "baseline": digest([[probe.nll, probe.tokens, probe.reply] for probe in probes]),
+        "identity": digest([row.description, row.environment]),
     }
 
 
-def _digest(value: Any) -> str:
+def digest(value: Any) -> str:
+    """sha256 of a value as JSON: what a seal keeps of it."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 

@@ -14,6 +14,7 @@ from pydantic_core import from_json
 from sqlmodel import Session, select
 
 from registry.bundle import LARGEST_HEAD, Bundle
+from registry.cohorts import place
 from registry.errors import NeekoError
 from registry.store import Registry
 from registry.tables import Character, Cohort, Gate
@@ -130,10 +131,7 @@ def put_blocks(
 def put_cohorts(registry: Registry, parcel: Parcel) -> None:
     """Give each version its place."""
     for (name, version), folder in parcel.cohorts.items():
-        target = registry.layout.cohort(name, version)
-        shutil.rmtree(target, ignore_errors=True)  # of a process that was killed: no row names it
-        target.parent.mkdir(parents=True, exist_ok=True)
-        folder.rename(target)
+        place(registry, name, version, folder)
 
 
 def sweep_cohorts(registry: Registry, session: Session, parcel: Parcel) -> None:

@@ -15,8 +15,9 @@ from neekoctl.checks.tolerances import Tolerances
 from neekoctl.checks.verdicts import flips, is_loss, mcnemar
 from neekoctl.gating import reaches
 from registry.errors import BlockDamaged, EncoderMismatch, NeekoError
-from registry.gates import active_gate, fingerprint, settings_digest
+from registry.gates import active_gate, fingerprint
 from registry.revisions import arrivals
+from registry.seals import digest
 from registry.store import Registry
 from registry.tables import Gate
 
@@ -82,7 +83,7 @@ def _faults(registry: Registry, found: Sequence[Checked], version: Gate | None) 
             yield "no version of it is in use, and questions were routed by one"
         return
     sealed = version.evidence.get("settings")
-    if sealed not in (None, settings_digest(version.settings)):
+    if sealed not in (None, digest(version.settings)):
         yield f"the settings of version {version.version} were edited in the database"
     if others := [each.row.name for each in found if fingerprint(each.row.encoder) != fingerprint(version.encoder)]:
         yield f"{', '.join(others)} and version {version.version} were embedded by different encoders"
