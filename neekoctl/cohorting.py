@@ -21,6 +21,7 @@ from neekoctl.checks.verdicts import Judged
 from neekoctl.planning import Plan, Request, namesake
 from neekoctl.routing import Texts, texts_of
 from neekoctl.settling import (
+    RENEW_SECONDS,
     Screen,
     Spoken,
     every,
@@ -29,6 +30,7 @@ from neekoctl.settling import (
     onboarded,
     refit_gate,
     store_block,
+    to_learn,
     words_of,
 )
 from neekoctl.stage import Stage, choose_bank, set_stage
@@ -48,8 +50,6 @@ if TYPE_CHECKING:
     from recipes.cohort_file import Cohort
     from recipes.running import Progress, State
     from recipes.task import Made
-
-RENEW_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -237,17 +237,11 @@ def _learned(stage: Stage, group: Group, spoken: Sequence[Spoken], texts: Texts,
 
 
 def _member_of(stage: Stage, plan: Plan, spoken: Spoken) -> Member:
-    import numpy as np
-    import torch
-
     from recipes.cohort import Member
-    from recipes.exchanges import with_system
 
-    talks = [with_system(plan.system_message, talk.model_dump()["messages"]) for talk in plan.split.train]
-    rows = [stage.form.row(messages) for messages in talks]
+    rows = [stage.form.row(messages) for messages in to_learn(plan)]
     probes = [stage.form.row(messages, last_only=True) for messages in heldout(plan)]
-    persona = torch.from_numpy(np.frombuffer(spoken.words[0].vector, dtype="<f4").copy())
-    return Member(plan.profile.name, rows, probes, persona)
+    return Member(plan.profile.name, rows, probes, spoken.persona)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from neekoctl import kinship, planning
 from neekoctl.planning import Plan, Request
 from neekoctl.routing import texts_of
 from neekoctl.settling import (
+    RENEW_SECONDS,
     Screen,
     Spoken,
     every,
@@ -24,6 +25,7 @@ from neekoctl.settling import (
     onboarded,
     refit_gate,
     store_block,
+    to_learn,
     words_of,
 )
 from neekoctl.stage import Stage, set_stage
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
     from recipes.running import Progress
     from recipes.task import Made, Neighbour, Strategy
 
-RENEW_SECONDS = 60.0
 COPIES_ON_DISK = 6  # a run keeps its factors, two moments, the best state, a checkpoint being renamed, and the block
 
 
@@ -140,9 +141,6 @@ def _entry(stage: Stage, plan: Plan, spoken: Spoken) -> Entry | None:
     """
     if plan.cohort is None:
         return None
-    import numpy as np
-    import torch
-
     from recipes.cohort_file import load_cohort
     from recipes.hyper import Entry
 
@@ -153,13 +151,11 @@ def _entry(stage: Stage, plan: Plan, spoken: Spoken) -> Entry | None:
         return Entry(cohort, plan.cohort.digest)
     if fingerprint(cohort.encoder) != fingerprint(spoken.texts.provenance):
         raise EncoderMismatch(f"The cohort {cohort.name} reads personas by {cohort.encoder}: leave --from-profile out.")
-    persona = np.frombuffer(spoken.words[0].vector, dtype="<f4").copy()
-    return Entry(cohort, plan.cohort.digest, torch.from_numpy(persona))
+    return Entry(cohort, plan.cohort.digest, spoken.persona)
 
 
 def _make(stage: Stage, plan: Plan, neighbours: list[Neighbour], entry: Entry | None, renew: Callable[[], None],
           checkpoint: Path, screen: Screen, until: float | None) -> Made:  # fmt: skip
-    from recipes.exchanges import with_system
     from recipes.task import Task
 
     request = plan.request
@@ -173,9 +169,8 @@ def _make(stage: Stage, plan: Plan, neighbours: list[Neighbour], entry: Entry | 
         screen.progress(progress)
         renew()
 
-    train = [with_system(plan.system_message, talk.model_dump()["messages"]) for talk in plan.split.train]
-    task = Task(plan.profile.name, stage.bank, stage.form, plan.recipe, train, heldout(plan), request.seed, report,
-                checkpoint, neighbours, request.merging, plan.width, request.tune, until, entry)  # fmt: skip
+    task = Task(plan.profile.name, stage.bank, stage.form, plan.recipe, to_learn(plan), heldout(plan), request.seed,
+                report, checkpoint, neighbours, request.merging, plan.width, request.tune, until, entry)  # fmt: skip
     return _strategy(request.strategy)(task)
 
 

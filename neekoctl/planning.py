@@ -185,11 +185,10 @@ def _cohort(registry: Registry, request: Request, bank: Bank) -> Cohort | None:
         UsageError: there is none, or it reads no personas and is to read one.
     """
     wanted = request.strategy == "hyper" or request.warm_start == FROM_COHORT
-    if not wanted and (request.strategy != "auto" or not (request.cohort or cohorts(registry))):
-        return None
-    there = any(row.bank_id == bank.id for row in cohorts(registry))
-    if not there and not wanted and not request.cohort:
-        return None
+    if not wanted and request.cohort is None:
+        there = request.strategy == "auto" and any(row.bank_id == bank.id for row in cohorts(registry))
+        if not there:
+            return None
     row = newest_cohort(registry, bank, request.cohort)
     if request.from_profile and row.encoder is None:
         raise UsageError(f"The cohort {row.name} reads no personas: train one with `--set persona=true`, or leave "

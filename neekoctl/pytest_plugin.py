@@ -84,11 +84,12 @@ class Everybody(Resident):
 
     def runtest(self) -> None:
         assert isinstance(self.parent, Village)
+        from neekoctl.checks.screen import unjudged
+
         sections = self.parent.document["sections"]
         for name, section in sections.items():
-            for reason in dict.fromkeys(section["unjudged"].values()):
-                owners = ", ".join(owner for owner, why in section["unjudged"].items() if why == reason)
-                warnings.warn(pytest.PytestWarning(f"{name} of {owners} was not judged: {reason}"), stacklevel=1)
+            for words in unjudged(name, section):
+                warnings.warn(pytest.PytestWarning(words), stacklevel=1)
         if common := [words for section in sections.values() for words in section["common"]]:
             raise Changed("; ".join(common))
 

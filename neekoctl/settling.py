@@ -18,7 +18,11 @@ from registry.roles import refuse_another_encoder
 from registry.store import Onboarded, Registry, Reservation
 from registry.tables import Dialogue, Parent, Probe, Prototype, Reading
 
+RENEW_SECONDS = 60.0  # between two renewals of a lease
+
 if TYPE_CHECKING:
+    import torch
+
     from neekoctl.certifying import Finding
     from recipes.exchanges import Messages
     from recipes.running import Progress
@@ -39,6 +43,21 @@ class Spoken:
 
     texts: Texts
     words: list[Prototype]
+
+    @property
+    def persona(self) -> torch.Tensor:
+        """(d,) the role embedding, as a network reads it."""
+        import numpy as np
+        import torch
+
+        return torch.from_numpy(np.frombuffer(self.words[0].vector, dtype="<f4").copy())
+
+
+def to_learn(plan: Plan) -> list[Messages]:
+    """The conversations to train on, under the character's system message."""
+    from recipes.exchanges import with_system
+
+    return [with_system(plan.system_message, talk.model_dump()["messages"]) for talk in plan.split.train]
 
 
 def heldout(plan: Plan) -> list[Messages]:

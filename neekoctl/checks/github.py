@@ -8,32 +8,37 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from neekoctl.checks.screen import found, headline, number
+from neekoctl.checks.screen import found, headline, number, unjudged
 
 SIGNS = {"pass": "✅", "regressed": "❌", "not checked": "⚪"}
 
 
 def tell(document: dict[str, Any]) -> None:
-    """An annotation a complaint, on stderr (the runner reads both, and stdout is the document's), and the summary."""
+    """An annotation a complaint, and the summary."""
     for name, section in document["sections"].items():
         kind = "error" if section["verdict"] == "regressed" else "warning"  # what is tolerated is told
         for words in section["complaints"]:
-            print(f"::{kind} title={_property(f'neekoctl {name}')}::{_data(words)}", file=sys.stderr)  # noqa: T201
-        for reason in dict.fromkeys(section["unjudged"].values()):
-            owners = ", ".join(owner for owner, why in section["unjudged"].items() if why == reason)
-            words = f"{name} of {owners} was not judged: {reason}"
-            print(f"::warning title=neekoctl::{_data(words)}", file=sys.stderr)  # noqa: T201
-    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-        with Path(summary).open("a", encoding="utf-8") as stream:
-            stream.write(markdown(document))
+            _annotate(kind, f"neekoctl {name}", words)
+        for words in unjudged(name, section):
+            _annotate("warning", "neekoctl", words)
+    _summarise(markdown(document))
 
 
 def tell_error(sentence: str) -> None:
     """A check that could not run, on the log and in the summary."""
-    print(f"::error title=neekoctl check::{_data(sentence)}", file=sys.stderr)  # noqa: T201
+    _annotate("error", "neekoctl check", sentence)
+    _summarise(f"## {SIGNS['regressed']} neekoctl check could not run\n\n{_cell(sentence)}\n\n")
+
+
+def _annotate(kind: str, title: str, words: str) -> None:
+    """On stderr: the runner reads both, and stdout is the document's. Whole lines, as no renderer leaves them."""
+    print(f"::{kind} title={_property(title)}::{_data(words)}", file=sys.stderr)  # noqa: T201
+
+
+def _summarise(text: str) -> None:
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(summary).open("a", encoding="utf-8") as stream:
-            stream.write(f"## {SIGNS['regressed']} neekoctl check could not run\n\n{_cell(sentence)}\n\n")
+            stream.write(text)
 
 
 def _data(text: str) -> str:

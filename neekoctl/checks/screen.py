@@ -71,6 +71,13 @@ def headline(name: str, section: dict[str, Any]) -> str:
     return _figures(name, section) + (f"; {left} {'is' if left == 1 else 'are'} not judged" if left else "")
 
 
+def unjudged(name: str, section: dict[str, Any]) -> list[str]:
+    """Of whom a section says nothing, a sentence a reason."""
+    reasons = section["unjudged"]
+    owners = {why: ", ".join(each for each in reasons if reasons[each] == why) for why in reasons.values()}
+    return [f"{name} of {who} was not judged: {why}" for why, who in owners.items()]
+
+
 def _figures(name: str, section: dict[str, Any]) -> str:
     if name == "weights":
         return f"{section['identical']} of {section['characters']} as they were stored"
