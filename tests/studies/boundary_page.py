@@ -5,7 +5,6 @@ read on the same draw, so that differences are paired.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recipes.advisor import LADDER as RUNGS
+from tests.studies.bootstrap import Interval
 
 if TYPE_CHECKING:
     from tests.studies.boundary import Cell
@@ -27,18 +27,6 @@ LADDER = ("fuse", "fuse --tune", "expand --warm-start fuse", "expand")
 
 Draw = list[tuple[str, np.ndarray, np.ndarray]]  # newcomer, seeds as numbers in [0, 1), places of questions
 Statistic = Callable[[str, np.ndarray, np.ndarray], float]  # of one newcomer, on drawn seeds and questions
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean over newcomers, and 95 % of the draws."""
-
-    mean: float
-    low: float
-    high: float
-
-    def shown(self, change: Callable[[float], float] = lambda value: value, signs: str = ".2f") -> str:
-        return f"{change(self.mean):{signs}} [{change(self.low):{signs}}, {change(self.high):{signs}}]"
 
 
 class Results:
@@ -98,8 +86,8 @@ class Results:
         every = np.array([])
         whole = [(person, every, np.arange(len(self.tokens[person]))) for person in self.people]
         means = [float(np.mean([statistic(*each) for each in draw])) for draw in self.draws]
-        low, high = np.percentile(means, [2.5, 97.5])
-        return Interval(float(np.mean([statistic(*each) for each in whole])), float(low), float(high))
+        whole_mean = float(np.mean([statistic(*each) for each in whole]))
+        return Interval.of(np.array([whole_mean, *means]))
 
     def less(self, first: Statistic, second: Statistic) -> Interval:
         """By how much the second is below the first, paired."""

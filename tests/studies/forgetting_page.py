@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tests.studies.boundary_page import Interval
+from tests.studies.bootstrap import Interval
 from tests.studies.forgetting_results import (
     BASE,
     DRAWS,
@@ -84,14 +84,9 @@ def _pairs(results: Results) -> list[str]:
     rows = []
     for mine in (OWN, WARM):
         for other in (SHARED, WIDE, OVERLAPPING):
-            told = [_bold(results.interval(each, mine, over=other)) for each in (learned, final)]
+            told = [results.interval(each, mine, over=other).bold() for each in (learned, final)]
             rows.append(f"| {label(results, mine)} over {label(results, other)} | {' | '.join(told)} |")
     return rows
-
-
-def _bold(found: Interval) -> str:
-    text = found.shown(signs="+.3f")
-    return f"**{text}**" if found.low > 0 or found.high < 0 else text
 
 
 def _characters(results: Results) -> list[str]:

@@ -13,16 +13,15 @@ anew, and reads every way on the same draw, so that differences are paired.
 
 from collections.abc import Callable, Sequence
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tests.studies.boundary_page import Interval
+from tests.studies.bootstrap import DRAWS, Draw, Interval, draws
 
 if TYPE_CHECKING:
     from tests.studies.forgetting import Cell
 
-DRAWS = 2000
 BASE = "bare base"
 OWN, WARM, SHARED, WIDE, OVERLAPPING = LADDER = (
     "own blocks",
@@ -75,14 +74,6 @@ def mean(values: np.ndarray, axes: tuple[int, ...] = (-2, -1)) -> np.ndarray:
     return np.where(count, np.nansum(values, axis=axes) / np.maximum(count, 1), np.nan)
 
 
-class Draw(NamedTuple):
-    """Which characters, seeds and questions a draw of the bootstrap reads; the first is of all there is, once."""
-
-    people: np.ndarray  # (C,)
-    seeds: np.ndarray  # (S,)
-    weights: np.ndarray  # (C, Q), how often each question
-
-
 class Results:
     """The cells of one amount's whole seeds as arrays; every character has as many questions."""
 
@@ -120,14 +111,8 @@ class Results:
 
     @cached_property
     def draws(self) -> list[Draw]:
-        many, questions = self.tokens.shape
-        seeds, order = len(self.seeds), np.random.default_rng(0)
-        whole = Draw(np.arange(many), np.arange(seeds), np.ones((many, questions)))
-        return [whole] + [
-            Draw(order.integers(0, many, size=(many,)), order.integers(0, seeds, size=(seeds,)),
-                 order.multinomial(questions, np.full(questions, 1 / questions), size=many))
-            for _ in range(DRAWS)
-        ]  # fmt: skip
+        people, questions = self.tokens.shape
+        return draws(people, len(self.seeds), questions, DRAWS)
 
     @cache  # noqa: B019  a study's results live as long as the process
     def nll(self, way: str) -> np.ndarray:
@@ -135,17 +120,14 @@ class Results:
         return np.array([self._drawn(way, draw) for draw in self.draws])
 
     def _drawn(self, way: str, draw: Draw) -> np.ndarray:
-        totals = np.einsum("stcq,cq->cst", self.totals[way][draw.seeds][:, :, draw.people], draw.weights)
-        return totals / (self.tokens[draw.people] * draw.weights).sum(axis=1)[:, None, None]
+        return np.moveaxis(draw.means(self.totals[way], self.tokens), -1, 0)
 
     def interval(self, measure: Measure, way: str, over: str | None = None) -> Interval:
         """The mean of a measure over characters and seeds; of `over` less `way`, where that is given."""
         values = measure(self.nll(way))
         if over is not None:
             values = measure(self.nll(over)) - values
-        means = mean(values)
-        low, high = np.nanpercentile(means[1:], [2.5, 97.5])
-        return Interval(float(means[0]), float(low), float(high))
+        return Interval.of(mean(values))
 
     def change(self, way: str) -> np.ndarray:
         """(T, T): NLL after step t of whoever came at step i, less its first; mean over the seeds, NaN for t < i."""
