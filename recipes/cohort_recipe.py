@@ -34,6 +34,11 @@ class CohortRecipe(Recipe):
     contrast_start: Annotated[float, Field(ge=0)] = 1.0  # the epoch from which it rises
     contrast_width: Width = 128  # m
     temperature: Annotated[float, Field(gt=0)] = 0.1  # tau
+    rivals: Annotated[int, Field(ge=0, le=1024)] = (
+        0  # conversations of a batch that are read under another's block too,
+    )
+    margin: Annotated[float, Field(gt=0)] = 0.3  # where they are to be less likely by so many nats a token
+    rivalry: Annotated[float, Field(ge=0)] = 1.0  # the weight of what is short of it
 
     @property
     def contrasts(self) -> bool:

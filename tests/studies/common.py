@@ -75,10 +75,14 @@ def overlap(references: Sequence[str], written: Sequence[str]) -> tuple[list[flo
 
 def roles(people: Iterable[Interviewed]) -> dict[str, Any]:
     """Role embeddings of the opening of each profile, by name."""
-    folder = local_folder(bench_layout(), DEFAULT_ENCODER)
-    encoder = load_encoder(folder, name=DEFAULT_ENCODER, fingerprint=fingerprint(bench_layout(), folder))
     texts = {person.name: "\n\n".join(person.passages[:PASSAGES]) for person in people}
-    return dict(zip(texts, encoder.encode(list(texts.values())), strict=True))
+    return dict(zip(texts, encoder().encode(list(texts.values())), strict=True))
+
+
+def encoder() -> Any:
+    """The default one."""
+    folder = local_folder(bench_layout(), DEFAULT_ENCODER)
+    return load_encoder(folder, name=DEFAULT_ENCODER, fingerprint=fingerprint(bench_layout(), folder))
 
 
 def nearest(name: str, roles: Mapping[str, Any], blocks: Mapping[str, Block]) -> list[Neighbour]:

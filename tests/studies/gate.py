@@ -5,24 +5,23 @@ Writes docs/studies/gate.md. Known: all but 25 questions a character (those whos
 
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from recipes.encoder import load_encoder
 from recipes.gate import SCORED, Decision, Gate, Scorer, nobodys_requests
 from recipes.gate_fitting import fit, train_head
 from recipes.mentions import Names
-from recipes.sources import DEFAULT_ENCODER, fingerprint, local_folder
+from recipes.sources import DEFAULT_ENCODER
 from registry.roles import KINDS, Roles
-from tests.bench.figure import bench_layout
+from tests.studies import common
 from tests.studies.character_llm import Interviewed, read
 
 PAGE = Path(__file__).parents[2] / "docs" / "studies" / "gate.md"
 TURNS = 3
-PASSAGES = 6  # of the profile: about what a persona says
 OFF_TOPIC = """\
 What's the forecast for London on Saturday?|Could you write me a bash script to rename files?|How do I bake sourdough?
 Can you debug this C++ template error?|Is it going to snow next week?|Give me a low-carb recipe with tofu
@@ -61,10 +60,8 @@ is not the default. Neeko's way, one embedding of the profile, is `--gate simila
 def main(folder: Path) -> None:
     """Measure every signal, and write the page."""
     people = read(folder)
-    layout = bench_layout()
-    encoder = load_encoder(local_folder(layout, DEFAULT_ENCODER), name=DEFAULT_ENCODER,
-                           fingerprint=fingerprint(layout, local_folder(layout, DEFAULT_ENCODER)))  # fmt: skip
-    roles, nobody = _roles(people, encoder), encoder.encode(nobodys_requests())
+    encoder = common.encoder()
+    roles, nobody = roles_of(people, encoder), encoder.encode(nobodys_requests())
     names = Names({owner: [person.name] for owner, person in enumerate(people, start=1)})
     head = train_head(roles)
     gates = {}
@@ -78,11 +75,12 @@ def main(folder: Path) -> None:
     sys.stdout.write(f"wrote {PAGE}\n")
 
 
-def _roles(people: list[Interviewed], encoder: Any) -> Roles:
+def roles_of(people: Sequence[Interviewed], encoder: Any) -> Roles:
+    """What speaks for each: the opening of the profile, and the questions that are known. Owners count from 1."""
     vectors, owners, kinds = [], [], []
     for owner, person in enumerate(people, start=1):
         for kind, texts in (
-            ("persona", person.passages[:PASSAGES]),
+            ("persona", person.passages[: common.PASSAGES]),
             ("prompt", [question for question, _ in person.known]),
         ):
             vectors.append(encoder.encode(texts))

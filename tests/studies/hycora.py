@@ -11,7 +11,7 @@ of every way comes first, then the other seeds of the table's.
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,19 @@ from recipes.block import Block, load_block, save_block
 from recipes.cohort import Member
 from recipes.engine import replies
 from recipes.exchanges import PromptForm, Row
+from recipes.gate import Decision, Gate, Scorer, nobodys_requests
+from recipes.gate_fitting import fit
 from recipes.likelihood import scored_under
+from recipes.mentions import Names
 from recipes.running import Progress
 from registry.ranks import RankRange
 from tests.bench.figure import BENCH_HOME, embedded_base
 from tests.studies import common
 from tests.studies.character_llm import Interviewed, read
-from tests.studies.hycora_ways import TABLE, TRIED, Trained, Way, together
+from tests.studies.gate import roles_of
+from tests.studies.hycora_capacity import Capacity
+from tests.studies.hycora_ways import INDEPENDENT, TABLE, TRIED, Trained, Way, together
+from tests.studies.starters import starters
 
 WORK = BENCH_HOME / "studies" / "hycora"
 SEEDS = (0, 1, 2)
@@ -62,13 +68,14 @@ class Cell:
 
 
 class Study:
-    """The base, the cast, and what was measured so far."""
+    """The base, the cast, and what was measured so far; `picks` is whom a gate takes each test question to be for."""
 
     def __init__(self, people: Sequence[Interviewed], base: BaseModel, roles: Mapping[str, Any], work: Path = WORK,
                  exchanges: int = EXCHANGES, probes: int = PROBES) -> None:  # fmt: skip
         self.people, self.roles, self.work = list(people), roles, work
         self.exchanges, self.probes = exchanges, probes
         self.bank, self.form = Bank(base), PromptForm(base.tokenizer)
+        self.picks: Mapping[str, Sequence[str]] = {}
         work.mkdir(parents=True, exist_ok=True)
         self.cells = {cell.key: cell for cell in common.stored(self.path, Cell)}
 
@@ -78,20 +85,25 @@ class Study:
 
     def run(self, way: Way, seed: int) -> None:
         """All of a way and seed that is missing."""
-        if all((way.name, seed, person.name) in self.cells for person in self.people):
-            return
-        started = time.monotonic()
-        done = together(self.bank, self.members(seed), way, seed, self.report)
-        seconds = time.monotonic() - started
-        self.save(done, self.work / way.name.replace(" ", "-").replace(",", "") / str(seed))
-        for person in self.people:
-            self.keep(self.read(way, seed, person, done, seconds))
+        missing = [person for person in self.people if (way.name, seed, person.name) not in self.cells]
+        if missing and way.kind == "gated":
+            self.run(INDEPENDENT, seed)
+            blocks = self.load(INDEPENDENT, seed)
+            for person in missing:
+                self.keep(self.routed(way, seed, person, blocks))
+        elif missing:
+            started = time.monotonic()
+            done = together(self.bank, self.members(seed), way, seed, self.report)
+            seconds = time.monotonic() - started
+            self.save(done, self.folder(way, seed))
+            for person in self.people:
+                self.keep(self.read(way, seed, person, done, seconds))
 
     def read_base(self) -> None:
         for person in self.people:
             if (BASE, 0, person.name) not in self.cells:
-                totals, tokens = self.score(person, None)
-                self.keep(Cell(BASE, 0, person.name, totals, tokens))
+                rouge, bleu = self.write(person, None)
+                self.keep(Cell(BASE, 0, person.name, *self.score(person, None), [], rouge=rouge, bleu=bleu))
 
     def members(self, seed: int) -> list[Member]:
         found = []
@@ -108,14 +120,30 @@ class Study:
         return Cell(way.name, seed, person.name, own, tokens, other, done.likeness, done.steps, done.best_step, seconds,
                     *self.write(person, block))  # fmt: skip
 
-    def write(self, person: Interviewed, block: Block) -> tuple[list[float], list[float]]:
+    def routed(self, way: Way, seed: int, person: Interviewed, blocks: Mapping[str, Block]) -> Cell:
+        """Every question under the block of whom the gate takes it to be for."""
+        picks, asked = self.picks[person.name], self.tested(person)
+        found: dict[int, tuple[float, int, float, float]] = {}
+        for name in dict.fromkeys(picks):
+            places = [place for place, pick in enumerate(picks) if pick == name]
+            part = replace(person, tested=[asked[place] for place in places])
+            read = zip(*self.score(part, blocks[name]), *self.write(part, blocks[name]), strict=True)
+            found |= dict(zip(places, read, strict=True))
+        own, tokens, rouge, bleu = (list(each) for each in zip(*(found[at] for at in sorted(found)), strict=True))
+        return Cell(way.name, seed, person.name, own, tokens, rouge=rouge, bleu=bleu)
+
+    def write(self, person: Interviewed, block: Block | None) -> tuple[list[float], list[float]]:
         """ROUGE-L and BLEU of the greedy replies."""
-        prompts = [self.form.prompt(common.said(person.name, *pair)[:-1]) for pair in person.tested]
-        at = RankRange(0, block.rank)
-        self.bank.mount(block, at)
-        written = replies(self.bank, prompts, mix={at: 1.0}, stop=self.form.stop, max_new_tokens=REPLY_TOKENS)
+        asked = self.tested(person)
+        prompts = [self.form.prompt(common.said(person.name, *pair)[:-1]) for pair in asked]
+        mix = {}
+        if block is not None:
+            at = RankRange(0, block.rank)
+            self.bank.mount(block, at)
+            mix = {at: 1.0}
+        written = replies(self.bank, prompts, mix=mix, stop=self.form.stop, max_new_tokens=REPLY_TOKENS)
         texts = [self.bank.base.tokenizer.decode(tokens, skip_special_tokens=True) for tokens in written]
-        return common.overlap([reply for _, reply in person.tested], texts)
+        return common.overlap([reply for _, reply in asked], texts)
 
     def nearest(self, name: str) -> str:
         """By role embedding, as the product chooses a rival."""
@@ -123,11 +151,20 @@ class Study:
         return max(others, key=lambda other: float(self.roles[name] @ self.roles[other]))
 
     def score(self, person: Interviewed, block: Block | None) -> tuple[list[float], list[int]]:
-        """Nats and tokens of the test questions, the short ones first."""
-        rows: list[Row] = [self.form.row(common.said(person.name, *pair), last_only=True) for pair in person.tested]
-        rows.sort(key=lambda row: len(row.tokens))
+        """Nats and tokens of the test questions."""
+        rows = [self.row(person, pair) for pair in self.tested(person)]
         scores = scored_under(self.bank, block, rows)
         return [each.total for each in scores], [each.tokens for each in scores]
+
+    def tested(self, person: Interviewed) -> list[tuple[str, str]]:
+        """The short ones first."""
+        return sorted(person.tested, key=lambda pair: len(self.row(person, pair).tokens))
+
+    def row(self, person: Interviewed, pair: tuple[str, str]) -> Row:
+        return self.form.row(common.said(person.name, *pair), last_only=True)
+
+    def folder(self, way: Way, seed: int) -> Path:
+        return self.work / way.name.replace(" ", "-").replace(",", "") / str(seed)
 
     def save(self, done: Trained, folder: Path) -> None:
         """The blocks, for what is looked at later: figures of their halves."""
@@ -137,7 +174,7 @@ class Study:
             save_block(block, path, base=self.bank.base.name, card={"serves": name})
 
     def load(self, way: Way, seed: int) -> dict[str, Block]:
-        folder = self.work / way.name.replace(" ", "-").replace(",", "") / str(seed)
+        folder = self.folder(way, seed)
         return {person.name: load_block(folder / person.name.replace(" ", "-")) for person in self.people}
 
     def keep(self, cell: Cell) -> None:
@@ -158,17 +195,43 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
+def picked(study: Study, encoder: Any) -> dict[str, list[str]]:
+    """Whom the gate takes each test question to be for, by its words alone: nobody is named in most."""
+    known = roles_of(study.people, encoder)
+    scorer = Scorer(known, encoder.encode(nobodys_requests()), "prototypes")
+    names = Names({owner: [person.name] for owner, person in enumerate(study.people, start=1)})
+    gate = Gate(names, scorer, fit(scorer)[0])
+    return {person.name: [_first(gate.route([question], encoder.encode), study, person) for question, _ in
+                          study.tested(person)] for person in study.people}  # fmt: skip
+
+
+def _first(decision: Decision, study: Study, speaker: Interviewed) -> str:
+    """The likeliest; where nobody is, whoever was asked."""
+    return study.people[decision.candidates[0].owner - 1].name if decision.candidates else speaker.name
+
+
 def main(folder: Path) -> None:
-    """Measure what is missing."""
+    """Measure what is missing, and write the page."""
+    from tests.studies import hycora_page
     from tests.studies.hycora_newcomers import Newcomers
 
-    people = read(folder)
-    study = Study(people, embedded_base(), common.roles(people))
-    study.read_base()
+    base, encoder = embedded_base(), common.encoder()
+    studies = []
+    for people, work, sizes in ((read(folder), WORK, (EXCHANGES, PROBES)), (starters(), WORK / "starters", (62, 8))):
+        study = Study(people, base, common.roles(people), work, *sizes)
+        study.picks = picked(study, encoder)
+        study.read_base()
+        studies.append(study)
+    cast, shipped = studies
     for seed in SEEDS:
         for way in (*TABLE, *(TRIED if seed == 0 else ())):
-            study.run(way, seed)
-        Newcomers(study).run(seed)
+            cast.run(way, seed)
+        Newcomers(cast).run(seed)
+        for way in TABLE:
+            shipped.run(way, seed)
+        hycora_page.write(cast, shipped)
+    Capacity(cast.bank, WORK, cast.report).run()
+    hycora_page.write(cast, shipped)
 
 
 if __name__ == "__main__":

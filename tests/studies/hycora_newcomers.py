@@ -23,6 +23,7 @@ from tests.studies.hycora import Study, say
 from tests.studies.hycora_ways import HYCORA, INDEPENDENT, SHARED, Way
 
 AMOUNTS = (0, 1, 4, 8, 16, 64)
+TARGETS = {0: 0.66, 8: 0.62, 64: 0.58}  # of the base's perplexity at most, mean over newcomers
 FINGERPRINT = "study"  # of the base, in the cohorts' files
 COHORTS = {"hycora": HYCORA, "shared": SHARED}
 HYPER, FROM = "hyper, ", "expand from "

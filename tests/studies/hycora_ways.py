@@ -20,7 +20,8 @@ Report = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class Way:
-    """`kind` is independent (a block each), or that of a cohort; `changes` of its preset; `why` it was tried."""
+    """`kind` is independent (a block each), gated (the same, and a gate picks one), or that of a cohort; `changes` of
+    its preset; `why` it was tried."""
 
     name: str
     kind: str
@@ -39,15 +40,20 @@ class Trained:
 
 
 INDEPENDENT = Way("independent LoRA", "independent")
+NEEKO = Way("Neeko, the gate asked", "gated")
 SHARED = Way("shared LoRA", "shared", ("epochs=3",))
 HYCORA = Way("HyCoRA", "hycora")
+WITHOUT = Way("HyCoRA without the contrastive loss", "hycora", ("contrast=0",))
+BOTH_WRITTEN = Way("A and B both written", "hycora", ("generated=both",))
+B_WRITTEN = Way("A shared, B written", "hycora", ("generated=b",))
 TABLE = (
     INDEPENDENT,
+    NEEKO,
     SHARED,
     HYCORA,
-    Way("HyCoRA without the contrastive loss", "hycora", ("contrast=0",)),
-    Way("A and B both written", "hycora", ("generated=both",)),
-    Way("A shared, B written", "hycora", ("generated=b",)),
+    WITHOUT,
+    BOTH_WRITTEN,
+    B_WRITTEN,
 )
 TRIED = (
     Way("HyCoRA, 1.5e-3", "hycora", ("learning_rate=0.0015",), "the step size that serves a shared LoRA best"),

@@ -11,7 +11,7 @@ from recipes.base_model import BaseModel
 from tests.studies import hycora_newcomers
 from tests.studies.hycora import BASE, Study
 from tests.studies.hycora_newcomers import METHODS, Newcomers
-from tests.studies.hycora_ways import HYCORA, INDEPENDENT, SHARED, TABLE, TRIED
+from tests.studies.hycora_ways import HYCORA, INDEPENDENT, NEEKO, SHARED, TABLE, TRIED
 from tests.studies.test_forgetting import PEOPLE, ROLES, base
 
 __all__ = ["base"]
@@ -51,6 +51,19 @@ def test_a_killed_study_goes_on(study: Study, monkeypatch: pytest.MonkeyPatch) -
     assert set(loaded) == set(ROLES)
     path = next(iter(loaded["Ant"].pairs))
     assert torch.equal(loaded["Ant"].pairs[path].b, loaded["Bee"].pairs[path].b)
+
+
+def test_a_gate_that_errs_costs_likelihood(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bee's second question is taken to be for Ant: it is read under Ant's block, and written by it."""
+    monkeypatch.setattr("tests.studies.hycora.INDEPENDENT", WAYS[0])
+    study.picks = {name: [name, name] for name in ROLES} | {"Bee": ["Bee", "Ant"]}
+    study.run(NEEKO, 0)
+    own, routed = (study.cells[way.name, 0, "Bee"] for way in (WAYS[0], NEEKO))
+    assert routed.own[0] == pytest.approx(own.own[0], abs=1e-4)
+    assert routed.own[1] == pytest.approx(own.other[1], abs=1e-4)
+    assert len(routed.rouge) == 2
+    ant = study.cells[NEEKO.name, 0, "Ant"]
+    assert ant.own == study.cells[WAYS[0].name, 0, "Ant"].own
 
 
 def test_a_newcomer_is_served_in_every_way_there_is(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:

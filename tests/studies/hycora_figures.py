@@ -1,0 +1,58 @@
+"""What the HyCoRA study looks at besides likelihoods: the written halves themselves (the paper's Figure 4), and how
+many numbers are trained for how many roles (its Figure 3). Knows blocks and shapes; nothing of questions.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from recipes.block import Block
+from recipes.cohort_recipe import load_cohort_recipe
+from recipes.hyper_half import HyperHalf, Shapes, likeness
+from recipes.recipe import load_recipe
+from tests.studies.hycora_ways import Way
+
+ROLES = (1, 4, 16, 64, 256)
+
+
+def cosines(blocks: Mapping[str, Block]) -> list[list[float]]:
+    """(n, n) of A between characters."""
+    found: list[list[float]] = likeness(list(blocks.values())).tolist()
+    return found
+
+
+def scattered(blocks: Sequence[Block], half: str) -> list[list[list[float]]]:
+    """(n, layers, 2): t-SNE of what is written for every character at every layer (van der Maaten and Hinton, 2008)."""
+    from sklearn.manifold import TSNE
+
+    points = torch.stack([_layers(block, half) for block in blocks])  # (n, layers, numbers)
+    flat = points.flatten(0, 1).numpy()
+    drawn = TSNE(perplexity=min(30, len(flat) // 4), init="pca", random_state=0).fit_transform(flat)
+    found: list[list[list[float]]] = np.reshape(drawn, (*points.shape[:2], 2)).round(3).tolist()
+    return found
+
+
+def _layers(block: Block, half: str) -> torch.Tensor:
+    """(layers, numbers): one half at all projections of a layer, one behind the other."""
+    found: dict[int, list[torch.Tensor]] = {}
+    for path, pair in block.pairs.items():
+        number = re.search(r"(?<=\.)\d+(?=\.)", path)
+        found.setdefault(int(number.group()) if number else -1, []).append(getattr(pair, half).flatten())
+    return torch.stack([torch.cat(found[layer]) for layer in sorted(found)])
+
+
+def trained(shapes: Shapes, ways: Sequence[Way]) -> dict[str, list[int]]:
+    """How many numbers each way trains for so many roles."""
+    return {way.name: [_count(shapes, way, roles) for roles in ROLES] for way in ways}
+
+
+def _count(shapes: Shapes, way: Way, roles: int) -> int:
+    if way.kind == "independent":
+        rank = load_recipe("standard", way.changes).rank
+        return roles * rank * sum(d_out + d_in for d_out, d_in in shapes.values())
+    network = HyperHalf(shapes, load_cohort_recipe(way.kind, way.changes), roles, seed=0)
+    ids = network.characters.numel() if network.recipe.generated != "none" else 0
+    shared = sum(each.numel() for half in (network.shared_a, network.shared_b) for each in half.values())
+    return shared if not ids else sum(each.numel() for each in network.parameters())

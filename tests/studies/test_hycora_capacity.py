@@ -1,0 +1,43 @@
+"""Synthetic roles on the pico base: facts are told where they were learned, and only there."""
+
+from pathlib import Path
+
+import pytest
+
+from recipes.bank import Bank
+from recipes.base_model import BaseModel
+from tests.studies.hycora_capacity import FACTS, WORDS, Capacity, _lives
+from tests.studies.test_forgetting import base
+
+__all__ = ["base"]
+SETTINGS = ("contrast=0", "batch=6", "rank=4", "hidden_width=16", "learning_rate=0.004", "epochs=1")
+
+
+@pytest.fixture
+def capacity(base: BaseModel, tmp_path: Path) -> Capacity:
+    return Capacity(Bank(base), tmp_path, lambda _: None, SETTINGS)
+
+
+def test_every_fact_has_as_many_words(capacity: Capacity) -> None:
+    assert {len(set(words.split())) for _, words in FACTS.values()} == {WORDS}
+
+
+def test_no_two_lives_are_alike() -> None:
+    lives = _lives(64)
+    assert len(set(map(tuple, lives))) == 64 and lives == _lives(64)
+
+
+def test_a_question_ends_in_the_word_that_is_asked_for(capacity: Capacity) -> None:
+    fact = next(iter(FACTS.items()))
+    found = capacity.question("Rome", fact)
+    assert found.row.scored.count(True) == 1 and found.row.scored[-1]
+    assert found.row.tokens[-1] == capacity.tokens(" Rome")[0] in found.words
+    assert fact[0][2] not in fact[0][:2]  # what is asked was not trained
+
+
+def test_a_killed_run_goes_on(capacity: Capacity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    capacity.run((3,), (4,))
+    cell = capacity.cells[3, 4]
+    assert cell.asked == 9 and 0 <= cell.right <= 9 and cell.steps == 3
+    monkeypatch.setattr(Capacity, "measure", lambda *_: pytest.fail("it was measured already"))
+    Capacity(capacity.bank, tmp_path, lambda _: None, SETTINGS).run((3,), (4,))
