@@ -29,6 +29,7 @@ from neekoctl.settling import (
     measure_probes,
     onboarded,
     refit_gate,
+    refuse_full_disk,
     store_block,
     to_learn,
     words_of,
@@ -155,6 +156,7 @@ def train(registry: Registry, group: Group, screen: Screen, *, only_better: bool
     Raises:
         NeekoError: with every reservation given back and nothing else changed.
     """
+    refuse_full_disk(registry, group.recipe.rank * (len(group.plans) + 1))  # the network is about one more block
     texts = texts_of(registry, group.wanted.encoder, screen.say)
     spoken = [Spoken(texts, words_of(registry, plan, texts, screen)) for plan in group.plans]
     stage = set_stage(registry, group.bank, say=screen.say)

@@ -4,7 +4,6 @@ Knows registry and strategies; nothing of Typer or the terminal.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,13 +23,14 @@ from neekoctl.settling import (
     measure_probes,
     onboarded,
     refit_gate,
+    refuse_full_disk,
     store_block,
     to_learn,
     words_of,
 )
 from neekoctl.stage import Stage, set_stage
 from registry.cohorts import verified_cohort
-from registry.errors import EncoderMismatch, NeekoError
+from registry.errors import EncoderMismatch
 from registry.gates import fingerprint
 from registry.store import Registry, Reservation
 from registry.tables import Character
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from recipes.running import Progress
     from recipes.task import Made, Neighbour, Strategy
 
-COPIES_ON_DISK = 6  # a run keeps its factors, two moments, the best state, a checkpoint being renamed, and the block
-
 
 def onboard(registry: Registry, request: Request, screen: Screen) -> dict[str, Any]:
     """Add a character. Returns the document of DESIGN 9.
@@ -52,7 +50,7 @@ def onboard(registry: Registry, request: Request, screen: Screen) -> dict[str, A
     """
     started = time.monotonic()
     plan, spoken = _prepared(registry, request, screen)
-    _refuse_full_disk(registry, plan.rank)
+    refuse_full_disk(registry, plan.rank)
     stage = None
     if plan.bank.id is None:  # a base that cannot be loaded must not leave an empty bank behind
         stage = set_stage(registry, plan.bank, say=screen.say)
@@ -202,14 +200,3 @@ def _document(row: Character, plan: Plan, made: Made, finding: Finding, seconds:
         **{key: made.details[key] for key in ("merge", "rungs", "cohort") if key in made.details},
         "certificate": {"others": finding.others, "identical": finding.identical},
     }
-
-
-def _refuse_full_disk(registry: Registry, rank: int) -> None:
-    """A rough bound before anything is loaded: 1 MiB a rank and copy covers models of several billion parameters."""
-    registry.layout.home.mkdir(parents=True, exist_ok=True)
-    free, needed = shutil.disk_usage(registry.layout.home).free, COPIES_ON_DISK * rank * 2**20
-    if free < needed:
-        raise NeekoError(
-            f"Only {free / 2**20:.0f} MiB are free under {registry.layout.home}, and this onboarding may need "
-            f"{needed / 2**20:.0f}: free some space or set NEEKOCTL_HOME elsewhere."
-        )

@@ -4,6 +4,7 @@ the rows of all that. Knows a plan and a stage; reserves and commits nothing.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from registry.store import Onboarded, Registry, Reservation
 from registry.tables import Dialogue, Parent, Probe, Prototype, Reading
 
 RENEW_SECONDS = 60.0  # between two renewals of a lease
+COPIES_ON_DISK = 6  # a run keeps its factors, two moments, the best state, a checkpoint being renamed, and the block
 
 if TYPE_CHECKING:
     import torch
@@ -51,6 +53,21 @@ class Spoken:
         import torch
 
         return torch.from_numpy(np.frombuffer(self.words[0].vector, dtype="<f4").copy())
+
+
+def refuse_full_disk(registry: Registry, ranks: int) -> None:
+    """A rough bound before anything is loaded: 1 MiB a rank and copy covers models of several billion parameters.
+
+    Raises:
+        NeekoError: less is free.
+    """
+    registry.layout.home.mkdir(parents=True, exist_ok=True)
+    free, needed = shutil.disk_usage(registry.layout.home).free, COPIES_ON_DISK * ranks * 2**20
+    if free < needed:
+        raise NeekoError(
+            f"Only {free / 2**20:.0f} MiB are free under {registry.layout.home}, and this onboarding may need "
+            f"{needed / 2**20:.0f}: free some space or set NEEKOCTL_HOME elsewhere."
+        )
 
 
 def to_learn(plan: Plan) -> list[Messages]:

@@ -140,7 +140,17 @@ def before_dialogues_were_kept(registry: Registry, folder: Path) -> tuple[tuple[
     return TWO, "name its profile file instead"
 
 
-@pytest.mark.parametrize("case", [one_alone, one_twice, nobody, before_dialogues_were_kept],
+def over_two_bases(registry: Registry, folder: Path) -> tuple[tuple[object, ...], str]:
+    from registry.tables import Character
+
+    other = registry.bank("another", "f" * 64)
+    with registry.writing() as session:
+        ant = session.get_one(Character, registry.find("Ant").id)
+        ant.bank_id = other.id or 0
+    return TWO, "over one base model"
+
+
+@pytest.mark.parametrize("case", [one_alone, one_twice, nobody, before_dialogues_were_kept, over_two_bases],
                          ids=lambda each: each.__name__)  # fmt: skip
 def test_what_cannot_be_a_cohort_is_refused(case: Any, neekoctl, registry: Registry, tmp_path: Path) -> None:
     options, told = case(registry, tmp_path)
@@ -149,6 +159,13 @@ def test_what_cannot_be_a_cohort_is_refused(case: Any, neekoctl, registry: Regis
     assert done.code in (1, 2)
     assert told in done.err
     assert [(row.name, row.status) for row in registry.characters()] == before
+
+
+def test_no_disk_space(neekoctl, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000})())
+    done = neekoctl("cohort", "train", "founders", *TWO, *FAST)
+    assert (done.code, "free some space" in done.err) == (1, True)
+    assert registry.characters(status=("reserved",)) == []
 
 
 def test_a_bad_name_or_setting_is_refused(neekoctl, registry: Registry) -> None:
