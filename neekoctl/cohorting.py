@@ -47,6 +47,7 @@ from registry.tables import Cohort as CohortRow
 
 if TYPE_CHECKING:
     from neekoctl.certifying import Finding
+    from recipes.block import Block
     from recipes.cohort import Learning, Member
     from recipes.cohort_file import Cohort
     from recipes.running import Progress, State
@@ -176,7 +177,8 @@ def train(registry: Registry, group: Group, screen: Screen, *, only_better: bool
         for each in arrivals:
             if each not in moving:
                 registry.release(each.reservation)
-    run.checkpoint.unlink(missing_ok=True)
+    for path in run.checkpoints:
+        path.unlink(missing_ok=True)
     gate = refit_gate(registry, moving[-1].plan, texts, screen) if moving else None
     return {**_document(group, run, arrivals, moving, finding), "gate": gate}
 
@@ -202,27 +204,37 @@ def _reserved(registry: Registry, group: Group) -> Iterator[list[Reservation]]:
 
 @dataclass(frozen=True)
 class Trained:
-    """A network that has learned, and how it went."""
+    """A network that has learned, everybody's block, and how it went."""
 
     learning: Learning
     cohort: Cohort
+    blocks: list[Block]
     state: State
     speed: float
     seconds: float
-    checkpoint: Path
+    checkpoints: list[Path]
+
+    def read(self, place: int) -> list[Score]:
+        """How likely a member's probes are under its block."""
+        from recipes.likelihood import scored_under
+
+        return scored_under(self.learning.bank, self.blocks[place], self.learning.members[place].probes)
 
 
 def _learned(stage: Stage, group: Group, spoken: Sequence[Spoken], texts: Texts, renew: Callable[[], None],
              screen: Screen) -> Trained:  # fmt: skip
     from recipes.cohort import Learning
     from recipes.cohort_file import Cohort
+    from recipes.finishing import finished, own_checkpoint
     from recipes.running import Run
 
     started, registry = time.monotonic(), stage.registry
     members = [_member_of(stage, plan, words) for plan, words in zip(group.plans, spoken, strict=True)]
     checkpoint = registry.layout.checkpoints / f"{group.digest}.safetensors"
+    checkpoints = [checkpoint, *(own_checkpoint(checkpoint, place) for place in range(len(members)))]
     if not group.wanted.resume:
-        checkpoint.unlink(missing_ok=True)
+        for path in checkpoints:
+            path.unlink(missing_ok=True)
 
     def report(progress: Progress) -> None:
         screen.progress(progress)
@@ -232,10 +244,11 @@ def _learned(stage: Stage, group: Group, spoken: Sequence[Spoken], texts: Texts,
     run = Run(learning, group.recipe, checkpoint)
     state = run.go(report)
     learning.network.requires_grad_(False)
+    blocks = finished(learning, report, checkpoint)
     encoder = texts.provenance if group.recipe.persona else None
     cohort = Cohort(group.wanted.name, next_version(registry, group.wanted.name), learning.network,
                     [each.name for each in members], encoder, learning.personas)  # fmt: skip
-    return Trained(learning, cohort, state, run.speed, time.monotonic() - started, checkpoint)
+    return Trained(learning, cohort, blocks, state, run.speed, time.monotonic() - started, checkpoints)
 
 
 def _member_of(stage: Stage, plan: Plan, spoken: Spoken) -> Member:
@@ -296,13 +309,13 @@ def _made(stage: Stage, plan: Plan, run: Trained, place: int) -> Made:
     from neekoctl.measuring import scored
     from recipes.task import Made
 
-    before, after = mean_nll(scored(stage, {}, heldout(plan))), mean_nll(run.learning.read(place))
+    before, after = mean_nll(scored(stage, {}, heldout(plan))), mean_nll(run.read(place))
     state, known = run.state, bool(plan.split.probes)
     told = f"held-out perplexity {perplexity(before):.2f} -> {perplexity(after):.2f}, " if known else ""
     reason = (f"{run.cohort.title.capitalize()} of {len(run.cohort.members)} wrote the block: {told}best after step "
               f"{state.best_step} of {state.step}.")  # fmt: skip
     card = {"name": run.cohort.name, "version": run.cohort.version, "member": True}
-    return Made(run.learning.block(place), "hyper", before if known else None, after if known else None, run.seconds,
+    return Made(run.blocks[place], "hyper", before if known else None, after if known else None, run.seconds,
                 reason, run.speed, steps=state.step, best_step=state.best_step, details={"cohort": card})  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from registry.store import Onboarded, Registry, Reservation
 from registry.tables import Dialogue, Parent, Probe, Prototype, Reading
 
 RENEW_SECONDS = 60.0  # between two renewals of a lease
-COPIES_ON_DISK = 6  # a run keeps its factors, two moments, the best state, a checkpoint being renamed, and the block
+COPIES_ON_DISK = 7  # of the factors: two moments, mean, best, themselves, a checkpoint half written, the block
 
 if TYPE_CHECKING:
     import torch

@@ -76,34 +76,20 @@ class Learning:
         return sum(len(sample.row.tokens) for sample in batch)
 
     def loss(self, batch: list[Sample], epoch: float) -> torch.Tensor:
-        """Equation 6, the cross-entropy a mean over tokens, and what rivals find too likely."""
-        recipe, rivals = self.recipe, self._rivals(batch, epoch)
-        told = batch + [Sample(rival, batch[at].row) for at, rival in rivals]
-        roles = torch.tensor([sample.role for sample in told], device=self.device)
+        """Equation 6, the cross-entropy a mean over tokens."""
+        roles = torch.tensor([sample.role for sample in batch], device=self.device)
         known, places = roles.unique(return_inverse=True)
         who = self.network.embeddings(self.personas, self._kept(epoch))
         halves = self.network(who[known]).of(places)  # of each row's role
-        with self.bank.using(self.bank.stacked(halves.a, halves.b, recipe.rank, recipe.alpha)):
-            said = reply_logits(self.bank.base, [sample.row for sample in told])
-        losses = functional.cross_entropy(said.logits, said.targets, reduction="none")
-        own = said.owner < len(batch)
-        loss = losses[own].mean()
-        if rivals:
-            loss = loss + recipe.rivalry * _too_likely(losses, said.owner, rivals, len(batch), recipe.margin)
-        if recipe.contrasts:
-            scale = weight(epoch, recipe.contrast_start, recipe.epochs, 0.0, recipe.contrast)
-            mine, last = roles[: len(batch)], said.last[: len(batch)]
-            loss = loss + scale * self.contrast(who[mine], last.float(), mine)
-        return loss
-
-    def _rivals(self, batch: list[Sample], epoch: float) -> list[tuple[int, int]]:
-        """(place in the batch, somebody else): under whose blocks some conversations are read too."""
-        if not self.recipe.rivals or self.recipe.generated == "none":
-            return []
-        order = random.Random(f"{self.seed}:{epoch:.9f}:rivals")
-        picked = order.sample(range(len(batch)), min(self.recipe.rivals, len(batch)))
-        everybody = range(len(self.members))
-        return [(at, order.choice([role for role in everybody if role != batch[at].role])) for at in picked]
+        packed = self.bank.stacked(halves.a, halves.b, self.recipe.rank, self.recipe.alpha)
+        with self.bank.using(packed):
+            said = reply_logits(self.bank.base, [sample.row for sample in batch])
+        loss = functional.cross_entropy(said.logits, said.targets)
+        if not self.recipe.contrasts:
+            return loss
+        recipe = self.recipe
+        scale = weight(epoch, recipe.contrast_start, recipe.epochs, 0.0, recipe.contrast)
+        return loss + scale * self.contrast(who[roles], said.last.float(), roles)
 
     def _kept(self, epoch: float) -> torch.Tensor | None:
         """Whose ids this step reads, (members, 1); None: everybody's. It follows from the seed and the moment alone."""
@@ -129,17 +115,6 @@ class Learning:
         """A member's own, as an ordinary block."""
         with torch.no_grad():
             return self.network.materialised(self.network.embeddings(self.personas)[place])
-
-
-def _too_likely(losses: torch.Tensor, owner: torch.Tensor, rivals: Sequence[tuple[int, int]], first: int,
-                margin: float) -> torch.Tensor:  # fmt: skip
-    """Mean over rivals of max(0, m - (NLL under the rival's block - NLL under the own)), in nats a token; rows from
-    `first` on are the rivals'. The own likelihood is a constant here: it has a loss of its own."""
-    rows = first + len(rivals)
-    counts = torch.bincount(owner, minlength=rows)
-    means = losses.new_zeros(rows).index_add(0, owner, losses) / counts
-    mine = means[[at for at, _ in rivals]].detach()
-    return (margin - (means[first:] - mine)).clamp(min=0).mean()
 
 
 def _stacked(members: Sequence[Member]) -> torch.Tensor:

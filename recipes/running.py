@@ -15,6 +15,7 @@ from typing import Generic, Protocol, TypeVar
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from recipes.recipe import Recipe
 from registry.errors import TrainingFailed
@@ -72,7 +73,8 @@ class Learner(Protocol[Batch]):
 
 
 class Run(Generic[Batch]):
-    """AdamW with linear warm-up and decay; stops after `recipe.patience` evaluations without improvement."""
+    """AdamW with linear warm-up and decay; stops after `recipe.patience` evaluations without improvement. What is
+    evaluated and kept is the exponential mean of the parameters over the steps (Polyak and Juditsky, 1992)."""
 
     def __init__(self, learner: Learner[Batch], recipe: Recipe, checkpoint: Path | None = None) -> None:
         self.learner, self.recipe, self.checkpoint = learner, recipe, checkpoint
@@ -85,7 +87,8 @@ class Run(Generic[Batch]):
         self.per_epoch = len(learner.epoch(0))
         self.steps = recipe.epochs * self.per_epoch
         self.state = State()
-        self.best = [leaf.detach().clone() for leaf in self.leaves]
+        self.mean = [leaf.detach().clone() for leaf in self.leaves]  # over the last steps
+        self.best = [leaf.clone() for leaf in self.mean]
         self.saved_at = time.monotonic()
         if checkpoint is not None and checkpoint.is_file():
             self.restore(checkpoint)
@@ -102,11 +105,13 @@ class Run(Generic[Batch]):
             if self.state.nll_before is not None:
                 self.remember(self.state.nll_before)
         self.loop(report, until)
-        if self.state.nll_before is not None:
-            with torch.no_grad():
-                for leaf, best in zip(self.leaves, self.best, strict=True):
-                    leaf.copy_(best)
+        self.take(self.mean if self.state.nll_before is None else self.best)
         return self.state
+
+    @torch.no_grad()
+    def take(self, values: list[torch.Tensor]) -> None:
+        for leaf, value in zip(self.leaves, values, strict=True):
+            leaf.copy_(value)
 
     def loop(self, report: Report, until: float | None) -> None:
         every = max(1, self.per_epoch // self.recipe.evaluations)
@@ -120,11 +125,26 @@ class Run(Generic[Batch]):
             last = late or self.state.step % self.per_epoch == 0
             within = self.state.step % self.per_epoch
             if last or (within % every == 0 and self.per_epoch - within >= every):
-                nll = self.learner.evaluate()
+                nll = self.evaluate()
                 if nll is not None:
                     self.remember(nll)
             self.save_now_and_then()
             report(Progress(self.state.step, self.steps, loss, self.speed, nll))
+
+    def average(self) -> None:
+        """The mean reaches back 1 / (1 - decay) steps, and fewer in the beginning, when the start lies far behind."""
+        step = self.state.step
+        decay = min(self.recipe.averaging, (1 + step) / (10 + step))
+        get_ema_multi_avg_fn(decay)(self.mean, [leaf.detach() for leaf in self.leaves], step)
+
+    def evaluate(self) -> float | None:
+        """Of the mean over the last steps: it lies lower in a valley whose walls the steps run up and down."""
+        leaves = [leaf.detach().clone() for leaf in self.leaves]
+        self.take(self.mean)
+        try:
+            return self.learner.evaluate()
+        finally:
+            self.take(leaves)
 
     def batches(self) -> Iterator[Batch]:
         """Every batch from the current step on."""
@@ -148,6 +168,7 @@ class Run(Generic[Batch]):
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.state.step += 1
+        self.average()
         self.state.tokens += self.learner.tokens(batch)
         self.state.seconds += time.monotonic() - started
         return value
@@ -178,7 +199,7 @@ class Run(Generic[Batch]):
         """Keep the state when it is the best so far; otherwise count towards stopping."""
         if nll < self.state.best_nll:
             self.state.best_nll, self.state.best_step, self.state.worse = nll, self.state.step, 0
-            self.best = [leaf.detach().clone() for leaf in self.leaves]
+            self.best = [leaf.clone() for leaf in self.mean]
         else:
             self.state.worse += 1
             self.state.done = self.state.worse >= self.recipe.patience
@@ -193,9 +214,9 @@ class Run(Generic[Batch]):
     def save(self) -> None:
         assert self.checkpoint is not None
         tensors: dict[str, torch.Tensor] = {}
-        for index, (leaf, best) in enumerate(zip(self.leaves, self.best, strict=True)):
+        for index, (leaf, mean, best) in enumerate(zip(self.leaves, self.mean, self.best, strict=True)):
             moments = self.optimizer.state[leaf]
-            tensors |= {f"{index}.leaf": leaf.detach(), f"{index}.best": best}
+            tensors |= {f"{index}.leaf": leaf.detach(), f"{index}.mean": mean, f"{index}.best": best}
             tensors |= {f"{index}.{key}": moments[key] for key in ("step", "exp_avg", "exp_avg_sq")}
         fresh = self.checkpoint.with_suffix(".partial")
         try:
@@ -214,22 +235,22 @@ class Run(Generic[Batch]):
             kept = [_kept(tensors, index, leaf) for index, leaf in enumerate(self.leaves)]
         except (OSError, ValueError, KeyError, TypeError, SafetensorError):
             return
-        for index, (leaf, (value, best, moments)) in enumerate(zip(self.leaves, kept, strict=True)):
+        for index, (leaf, (value, mean, best, moments)) in enumerate(zip(self.leaves, kept, strict=True)):
             with torch.no_grad():
                 leaf.copy_(value)
-            self.best[index] = best
+            self.mean[index], self.best[index] = mean, best
             self.optimizer.state[leaf] = moments
         self.state = state
 
 
-Kept = tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]
+Kept = tuple[torch.Tensor, torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]
 
 
 def _kept(tensors: dict[str, torch.Tensor], index: int, leaf: torch.Tensor) -> Kept:
     """What a checkpoint holds of one leaf. Raises KeyError or ValueError when it is not all there."""
-    value, best = tensors[f"{index}.leaf"], tensors[f"{index}.best"]
+    value, mean, best = (tensors[f"{index}.{what}"] for what in ("leaf", "mean", "best"))
     moments = {key: tensors[f"{index}.{key}"] for key in ("step", "exp_avg", "exp_avg_sq")}
-    for each in (value, best, moments["exp_avg"], moments["exp_avg_sq"]):
+    for each in (value, mean, best, moments["exp_avg"], moments["exp_avg_sq"]):
         if each.shape != leaf.shape:
             raise ValueError(f"leaf {index} has another shape in the checkpoint")
-    return value, best, moments
+    return value, mean, best, moments

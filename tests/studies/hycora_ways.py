@@ -10,6 +10,7 @@ from recipes.bank import Bank
 from recipes.block import Block, fresh_block
 from recipes.cohort import Learning, Member
 from recipes.cohort_recipe import load_cohort_recipe
+from recipes.finishing import finished
 from recipes.hyper_half import likeness
 from recipes.recipe import load_recipe
 from recipes.running import Progress, Run
@@ -31,7 +32,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Trained:
-    """Everybody's block, and how it went; `likeness` is the mean cosine of A between characters."""
+    """Everybody's block, and how it went; `likeness` is the mean cosine between characters of A as it was written."""
 
     blocks: dict[str, Block]
     likeness: float
@@ -74,8 +75,9 @@ def together(bank: Bank, members: Sequence[Member], way: Way, seed: int, report:
     recipe = load_cohort_recipe(way.kind, way.changes)
     learning = Learning(bank, members, recipe, seed)
     state = Run(learning, recipe).go(report)
-    blocks = {member.name: learning.block(place) for place, member in enumerate(members)}
-    return Trained(blocks, _alike(blocks), state.step, state.best_step)
+    alike = _alike([learning.block(place) for place in range(len(members))])
+    blocks = dict(zip([member.name for member in members], finished(learning, report), strict=True))
+    return Trained(blocks, alike, state.step, state.best_step)
 
 
 def _each_alone(bank: Bank, members: Sequence[Member], way: Way, seed: int, report: Report) -> Trained:
@@ -84,9 +86,9 @@ def _each_alone(bank: Bank, members: Sequence[Member], way: Way, seed: int, repo
     for member in members:
         start = fresh_block(bank.base.shapes, recipe.rank, recipe.alpha, crc32(f"{seed}:{member.name}".encode()))
         blocks[member.name] = train(bank, start, member.rows, member.probes, recipe, seed=seed, report=report).block
-    return Trained(blocks, _alike(blocks))
+    return Trained(blocks, _alike(list(blocks.values())))
 
 
-def _alike(blocks: dict[str, Block]) -> float:
-    found, count = likeness(list(blocks.values())), len(blocks)
+def _alike(blocks: Sequence[Block]) -> float:
+    found, count = likeness(blocks), len(blocks)
     return float(found.sum() - found.trace()) / (count * (count - 1))

@@ -1,0 +1,72 @@
+"""A run over one number, by hand: what is kept is the mean over its last steps."""
+
+import pytest
+import torch
+
+from recipes.recipe import load_recipe
+from recipes.running import Run
+
+
+class Walker:
+    """Its number is pushed up and down; it remembers where every step led."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, probed: bool) -> None:
+        self.place = torch.nn.Parameter(torch.zeros(1))
+        self.walked: list[float] = []
+        self.read: list[float] | None = [] if probed else None
+
+    def groups(self) -> list[tuple[list[torch.nn.Parameter], float]]:
+        return [([self.place], 1.0)]
+
+    def epoch(self, number: int) -> list[float]:
+        return [1.0, -3.0, 2.0, -1.0]
+
+    def loss(self, batch: float, epoch: float) -> torch.Tensor:
+        return (batch * self.place).sum()
+
+    def tokens(self, batch: float) -> int:
+        self.walked.append(self.place.item())
+        return 1
+
+    def evaluate(self) -> float | None:
+        if self.read is None:
+            return None
+        self.read.append(self.place.item())
+        return -float(len(self.read))  # always better
+
+
+def by_hand(walked: list[float], averaging: float) -> list[float]:
+    means, mean = [], 0.0
+    for step, place in enumerate(walked, start=1):
+        decay = min(averaging, (1 + step) / (10 + step))
+        mean = decay * mean + (1 - decay) * place
+        means.append(mean)
+    return means
+
+
+@pytest.mark.parametrize("averaging", [0.0, 0.3, 0.9])
+@pytest.mark.parametrize("probed", [True, False])
+def test_the_mean_over_the_steps_is_evaluated_and_kept(averaging: float, probed: bool) -> None:
+    walker = Walker(probed)
+    run = Run(walker, load_recipe("quick", [f"averaging={averaging}", "learning_rate=0.1", "evaluations=2"]))
+    run.go()
+    means = by_hand(walker.walked, averaging)
+    assert len(means) == 8
+    assert walker.place.item() == pytest.approx(means[-1], abs=1e-6)
+    if walker.read is not None:
+        assert walker.read == pytest.approx([0.0, *means[1::2]], abs=1e-6)
+
+
+def test_without_averaging_the_last_state_is_kept_to_the_bit() -> None:
+    walker = Walker(probed=False)
+    Run(walker, load_recipe("quick", ["learning_rate=0.1"])).go()
+    assert walker.place.item() == walker.walked[-1]
+
+
+def test_the_steps_go_on_from_where_they_were_and_not_from_the_mean() -> None:
+    probed, unprobed = Walker(True), Walker(False)
+    for walker in (probed, unprobed):
+        Run(walker, load_recipe("quick", ["averaging=0.9", "learning_rate=0.1", "evaluations=4"])).go()
+    assert probed.walked == unprobed.walked
