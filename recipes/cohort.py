@@ -76,7 +76,7 @@ class Learning:
         return sum(len(sample.row.tokens) for sample in batch)
 
     def loss(self, batch: list[Sample], epoch: float) -> torch.Tensor:
-        """Equation 6, the cross-entropy a mean over tokens."""
+        """Equation 6 over the number of tokens, since its likelihood is a sum over them."""
         roles = torch.tensor([sample.role for sample in batch], device=self.device)
         known, places = roles.unique(return_inverse=True)
         who = self.network.embeddings(self.personas, self._kept(epoch))
@@ -89,7 +89,7 @@ class Learning:
             return loss
         recipe = self.recipe
         scale = weight(epoch, recipe.contrast_start, recipe.epochs, 0.0, recipe.contrast)
-        return loss + scale * self.contrast(who[roles], said.last.float(), roles)
+        return loss + scale * self.contrast(who[roles], said.last.float(), roles) / len(said.targets)
 
     def _kept(self, epoch: float) -> torch.Tensor | None:
         """Whose ids this step reads, (members, 1); None: everybody's. It follows from the seed and the moment alone."""

@@ -89,6 +89,16 @@ def test_members_learn_together_and_stay_apart(changes: dict[str, object], bank:
     assert likeness([learning.block(place) for place in range(3)])[0, 1] < 0.999 or changes == {"generated": "b"}
 
 
+def test_the_contrastive_loss_stands_beside_a_sum_over_tokens(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equation 6, divided by the tokens as a whole: lambda is at its end, the contrastive loss is 7."""
+    alone, both = (Learning(bank, members(bank.base), recipe(contrast=each, contrast_start=0), 0) for each in (0, 0.3))
+    monkeypatch.setattr(both.contrast, "forward", lambda *_: torch.tensor(7.0))
+    batch = both.epoch(0)[0]
+    tokens = sum(sum(sample.row.scored) for sample in batch)
+    added = both.loss(batch, epoch=3.0) - alone.loss(batch, epoch=3.0)
+    assert added.item() == pytest.approx(0.3 * 7 / tokens, abs=1e-5)
+
+
 def test_a_shared_cohort_gives_everybody_one_block(bank: Bank) -> None:
     learning = Learning(bank, members(bank.base), recipe("shared"), seed=0)
     state = Run(learning, learning.recipe).go()
