@@ -67,9 +67,10 @@ def test_a_newcomer_gets_its_block_from_the_network(neekoctl, registry: Registry
     one = write_profile(tmp_path, "Eft", questions=1)  # nothing to learn from
     told = neekoctl("add-character", one, "--strategy", "hyper", "--from-profile", "--json").document
     assert told["cohort"]["from_profile"]
-    started = neekoctl("add-character", write_profile(tmp_path, "Fly"), "--warm-start", "hyper", "--preset", "quick",
+    started = neekoctl("add-character", write_profile(tmp_path, "Fly"), "--warm-start", "hyper", "--set", "epochs=12",
                        "--json").document  # fmt: skip
     assert (started["strategy"], started["cohort"]["version"]) == ("expand", 1)
+    assert "started from cohort founders version 1" in started["reason"]
     auto = neekoctl("add-character", write_profile(tmp_path, "Gnu"), "--strategy", "auto", "--preset", "quick",
                     "--json").document  # fmt: skip
     assert auto["character"] == "Gnu"
