@@ -40,9 +40,9 @@ class Trained:
     best_step: int = 0
 
 
-INDEPENDENT = Way("independent LoRA", "independent")
+INDEPENDENT = Way("independent LoRA", "independent", ("averaging=0.9",))  # as the cohorts' presets average
 NEEKO = Way("Neeko, the gate asked", "gated")
-SHARED = Way("shared LoRA", "shared", ("epochs=3",))
+SHARED = Way("shared LoRA", "shared")
 HYCORA = Way("HyCoRA", "hycora")
 WITHOUT = Way("HyCoRA without the contrastive loss", "hycora", ("contrast=0",))
 BOTH_WRITTEN = Way("A and B both written", "hycora", ("generated=both",))
@@ -57,12 +57,13 @@ TABLE = (
     B_WRITTEN,
 )
 TRIED = (
-    Way("HyCoRA, 1.5e-3", "hycora", ("learning_rate=0.0015",), "the step size that serves a shared LoRA best"),
+    Way("HyCoRA, 6e-4", "hycora", ("learning_rate=0.0006",), "the prototype's step size"),
+    Way("HyCoRA, not averaged", "hycora", ("averaging=0",), "what the mean over the steps brings"),
+    Way("HyCoRA, as it was written", "hycora", ("own_epochs=0",), "nobody learns on alone"),
     Way("HyCoRA, b_u at rest", "hycora", ("pace_bias=0",), "the bias moves all A alike: does it collapse them?"),
-    Way("HyCoRA, b_u at rest, 1.5e-3", "hycora", ("pace_bias=0", "learning_rate=0.0015"), "both"),
     Way("HyCoRA, ids ten times faster", "hycora", ("pace_ids=10",), "what is one's own learns too slowly"),
-    Way("HyCoRA, network at half pace", "hycora", ("learning_rate=0.0015", "pace_network=0.4", "pace_ids=5"),
-        "the shared half learns as in a shared LoRA, the written one as before"),
+    Way("HyCoRA, network at half pace", "hycora", ("pace_network=0.4", "pace_ids=5"),
+        "the shared half learns as in a shared LoRA, the written one more slowly"),
     Way("HyCoRA, lambda from the start", "hycora", ("contrast_start=0",), "next check 3 of the summary"),
     Way("HyCoRA, reading personas", "hycora", ("persona=true", "id_dropout=0.2"), "newcomers without dialogues"),
 )  # fmt: skip
