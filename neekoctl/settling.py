@@ -19,9 +19,6 @@ from registry.roles import refuse_another_encoder
 from registry.store import Onboarded, Registry, Reservation
 from registry.tables import Dialogue, Parent, Probe, Prototype, Reading
 
-RENEW_SECONDS = 60.0  # between two renewals of a lease
-COPIES_ON_DISK = 7  # of the factors: two moments, mean, best, themselves, a checkpoint half written, the block
-
 if TYPE_CHECKING:
     import torch
 
@@ -29,6 +26,9 @@ if TYPE_CHECKING:
     from recipes.exchanges import Messages
     from recipes.running import Progress
     from recipes.task import Made
+
+RENEW_SECONDS = 60.0  # between two renewals of a lease
+COPIES_ON_DISK = 7  # of the factors: two moments, mean, best, themselves, a checkpoint half written, the block
 
 
 class Screen(Protocol):

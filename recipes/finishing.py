@@ -9,24 +9,22 @@ member's finish depends on nobody else's, and the margin bounds what is unlearne
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch.nn import functional
 
 from recipes.bank import Bank
 from recipes.block import Block
 from recipes.cohort import Learning, Member
 from recipes.cohort_recipe import CohortRecipe
 from recipes.exchanges import Row
-from recipes.likelihood import Said, reply_logits, scored_under
+from recipes.likelihood import reply_logits, score, scored_under, sums
 from recipes.running import Report, Run
 from recipes.training import Fresh
 
 OPENING = 40  # tokens of a reply, by which it is plain whose it is
-AT_ONCE = 4  # openings that are read together in an evaluation
 
 
 @dataclass(frozen=True)
@@ -79,30 +77,19 @@ class Own(Fresh):
 
     def too_likely(self, drawn: Sequence[Opening]) -> torch.Tensor:
         """Nats a token that others' openings are short of the margin, the mean over them."""
-        mine = _means(reply_logits(self.base, [each.row for each in drawn]), len(drawn))
+        said = reply_logits(self.base, [each.row for each in drawn])
+        mine = sums(said, len(drawn)) / torch.bincount(said.owner, minlength=len(drawn))
         theirs = torch.tensor([each.nll for each in drawn], device=self.device)
-        return (self.recipe.margin - (mine - theirs)).clamp(min=0).mean()
+        return (self.recipe.margin - (mine - theirs)).clamp(min=0).mean().float()
 
     def evaluate(self) -> float | None:
         """The same loss on probes."""
         own = super().evaluate()
         if own is None or not self.strange_probes:
             return own
-        with torch.no_grad():
-            parts = [(len(part), self.too_likely(part).item()) for part in _parts(self.strange_probes)]
-        return own + self.recipe.rivalry * sum(n * short for n, short in parts) / len(self.strange_probes)
-
-
-def _means(said: Said, rows: int) -> torch.Tensor:
-    """(rows,) NLL in nats a token."""
-    losses = functional.cross_entropy(said.logits, said.targets, reduction="none")
-    total = losses.new_zeros(rows).index_add(0, said.owner, losses)
-    return total / torch.bincount(said.owner, minlength=rows)
-
-
-def _parts(drawn: Sequence[Opening]) -> Iterator[Sequence[Opening]]:
-    for start in range(0, len(drawn), AT_ONCE):
-        yield drawn[start : start + AT_ONCE]
+        mine = score(self.base, [each.row for each in self.strange_probes])
+        apart = [found.nll - each.nll for found, each in zip(mine, self.strange_probes, strict=True)]
+        return own + self.recipe.rivalry * sum(max(0.0, self.recipe.margin - each) for each in apart) / len(apart)
 
 
 def own_checkpoint(path: Path, place: int) -> Path:

@@ -23,6 +23,7 @@ from recipes.block import Block, Pair, fresh_block
 from recipes.cohort_recipe import CohortRecipe
 
 Shapes = Mapping[str, tuple[int, int]]  # module path -> (d_out, d_in)
+LAYER = re.compile(r"(?<=\.)\d+(?=\.)")  # the number of a layer in such a path
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def _kinds(shapes: Shapes) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
     numbers: dict[int, int] = {}
     for path in shapes:
-        number = re.search(r"(?<=\.)\d+(?=\.)", path)
+        number = LAYER.search(path)
         kind = f"{path[: number.start()]}*{path[number.end() :]}" if number else path
         layer = numbers.setdefault(int(number.group()) if number else -1, len(numbers))
         found.setdefault(f"{kind} {shapes[path]}", {})[path] = layer

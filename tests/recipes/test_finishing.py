@@ -11,10 +11,11 @@ from recipes.bank import Bank
 from recipes.block import Block
 from recipes.cohort import Learning
 from recipes.cohort_recipe import CohortRecipe
-from recipes.finishing import OPENING, Own, finished, openings, own_checkpoint
+from recipes.finishing import OPENING, Own, _opening, finished, openings, own_checkpoint
 from recipes.likelihood import scored_under
 from recipes.running import Progress, Run
 from recipes.scores import mean_nll
+from recipes.training import Fresh
 from tests.recipes.test_cohort import bank, members, recipe, row
 
 __all__ = ["bank"]
@@ -53,8 +54,6 @@ def test_without_rivals_it_is_an_ordinary_training(learning: Learning) -> None:
     assert not alone.strange
     with learning.bank.using(alone.block):
         rows = list(learning.members[0].rows)
-        from recipes.training import Fresh
-
         assert torch.equal(alone.loss(rows, 0.5), Fresh.loss(alone, rows, 0.5))
 
 
@@ -74,8 +73,6 @@ def test_what_is_short_of_the_margin_is_the_loss(learning: Learning) -> None:
 
 
 def test_an_opening_is_cut_behind_its_first_words() -> None:
-    from recipes.finishing import _opening
-
     assert len(_opening(row(200)).tokens) == 1 + OPENING
     assert _opening(row(9)) == row(9)
 

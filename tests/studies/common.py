@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -79,8 +80,9 @@ def roles(people: Iterable[Interviewed]) -> dict[str, Any]:
     return dict(zip(texts, encoder().encode(list(texts.values())), strict=True))
 
 
+@cache
 def encoder() -> Any:
-    """The default one."""
+    """The default one, loaded once."""
     folder = local_folder(bench_layout(), DEFAULT_ENCODER)
     return load_encoder(folder, name=DEFAULT_ENCODER, fingerprint=fingerprint(bench_layout(), folder))
 

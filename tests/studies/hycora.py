@@ -72,9 +72,9 @@ class Study:
 
     def __init__(self, people: Sequence[Interviewed], base: BaseModel, roles: Mapping[str, Any], work: Path = WORK,
                  exchanges: int = EXCHANGES, probes: int = PROBES) -> None:  # fmt: skip
-        self.people, self.roles, self.work = list(people), roles, work
-        self.exchanges, self.probes = exchanges, probes
+        self.roles, self.work, self.exchanges, self.probes = roles, work, exchanges, probes
         self.bank, self.form = Bank(base), PromptForm(base.tokenizer)
+        self.people = [replace(person, tested=self.short_first(person)) for person in people]
         self.picks: Mapping[str, Sequence[str]] = {}
         work.mkdir(parents=True, exist_ok=True)
         self.cells = {cell.key: cell for cell in common.stored(self.path, Cell)}
@@ -122,7 +122,7 @@ class Study:
 
     def routed(self, way: Way, seed: int, person: Interviewed, blocks: Mapping[str, Block]) -> Cell:
         """Every question under the block of whom the gate takes it to be for."""
-        picks, asked = self.picks[person.name], self.tested(person)
+        picks, asked = self.picks[person.name], person.tested
         found: dict[int, tuple[float, int, float, float]] = {}
         for name in dict.fromkeys(picks):
             places = [place for place, pick in enumerate(picks) if pick == name]
@@ -134,8 +134,7 @@ class Study:
 
     def write(self, person: Interviewed, block: Block | None) -> tuple[list[float], list[float]]:
         """ROUGE-L and BLEU of the greedy replies."""
-        asked = self.tested(person)
-        prompts = [self.form.prompt(common.said(person.name, *pair)[:-1]) for pair in asked]
+        prompts = [self.form.prompt(common.said(person.name, *pair)[:-1]) for pair in person.tested]
         mix = {}
         if block is not None:
             at = RankRange(0, block.rank)
@@ -143,7 +142,7 @@ class Study:
             mix = {at: 1.0}
         written = replies(self.bank, prompts, mix=mix, stop=self.form.stop, max_new_tokens=REPLY_TOKENS)
         texts = [self.bank.base.tokenizer.decode(tokens, skip_special_tokens=True) for tokens in written]
-        return common.overlap([reply for _, reply in asked], texts)
+        return common.overlap([reply for _, reply in person.tested], texts)
 
     def nearest(self, name: str) -> str:
         """By role embedding, as the product chooses a rival."""
@@ -152,12 +151,12 @@ class Study:
 
     def score(self, person: Interviewed, block: Block | None) -> tuple[list[float], list[int]]:
         """Nats and tokens of the test questions."""
-        rows = [self.row(person, pair) for pair in self.tested(person)]
+        rows = [self.row(person, pair) for pair in person.tested]
         scores = scored_under(self.bank, block, rows)
         return [each.total for each in scores], [each.tokens for each in scores]
 
-    def tested(self, person: Interviewed) -> list[tuple[str, str]]:
-        """The short ones first."""
+    def short_first(self, person: Interviewed) -> list[tuple[str, str]]:
+        """The test questions, so that batches hold little padding."""
         return sorted(person.tested, key=lambda pair: len(self.row(person, pair).tokens))
 
     def row(self, person: Interviewed, pair: tuple[str, str]) -> Row:
@@ -202,7 +201,7 @@ def picked(study: Study, encoder: Any) -> dict[str, list[str]]:
     names = Names({owner: [person.name] for owner, person in enumerate(study.people, start=1)})
     gate = Gate(names, scorer, fit(scorer)[0])
     return {person.name: [_first(gate.route([question], encoder.encode), study, person) for question, _ in
-                          study.tested(person)] for person in study.people}  # fmt: skip
+                          person.tested] for person in study.people}  # fmt: skip
 
 
 def _first(decision: Decision, study: Study, speaker: Interviewed) -> str:

@@ -2,35 +2,28 @@
 many numbers are trained for how many roles (its Figure 3). Knows blocks and shapes; nothing of questions.
 """
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
 from recipes.block import Block
 from recipes.cohort_recipe import load_cohort_recipe
-from recipes.hyper_half import HyperHalf, Shapes, likeness
+from recipes.hyper_half import LAYER, HyperHalf, Shapes
 from recipes.recipe import load_recipe
 from tests.studies.hycora_ways import Way
 
 ROLES = (1, 4, 16, 64, 256)
 
 
-def cosines(blocks: Mapping[str, Block]) -> list[list[float]]:
-    """(n, n) of A between characters."""
-    found: list[list[float]] = likeness(list(blocks.values())).tolist()
-    return found
-
-
-def scattered(blocks: Sequence[Block], half: str) -> list[list[list[float]]]:
+def scattered(blocks: Sequence[Block], half: str) -> np.ndarray:
     """(n, layers, 2): t-SNE of what is written for every character at every layer (van der Maaten and Hinton, 2008)."""
     from sklearn.manifold import TSNE
 
     points = torch.stack([_layers(block, half) for block in blocks])  # (n, layers, numbers)
     flat = points.flatten(0, 1).numpy()
     drawn = TSNE(perplexity=min(30, len(flat) // 4), init="pca", random_state=0).fit_transform(flat)
-    found: list[list[list[float]]] = np.reshape(drawn, (*points.shape[:2], 2)).round(3).tolist()
+    found: np.ndarray = drawn.reshape(*points.shape[:2], 2)
     return found
 
 
@@ -38,7 +31,7 @@ def _layers(block: Block, half: str) -> torch.Tensor:
     """(layers, numbers): one half at all projections of a layer, one behind the other."""
     found: dict[int, list[torch.Tensor]] = {}
     for path, pair in block.pairs.items():
-        number = re.search(r"(?<=\.)\d+(?=\.)", path)
+        number = LAYER.search(path)
         found.setdefault(int(number.group()) if number else -1, []).append(getattr(pair, half).flatten())
     return torch.stack([torch.cat(found[layer]) for layer in sorted(found)])
 
@@ -53,6 +46,5 @@ def _count(shapes: Shapes, way: Way, roles: int) -> int:
         rank = load_recipe("standard", way.changes).rank
         return roles * rank * sum(d_out + d_in for d_out, d_in in shapes.values())
     network = HyperHalf(shapes, load_cohort_recipe(way.kind, way.changes), roles, seed=0)
-    ids = network.characters.numel() if network.recipe.generated != "none" else 0
-    shared = sum(each.numel() for half in (network.shared_a, network.shared_b) for each in half.values())
-    return shared if not ids else sum(each.numel() for each in network.parameters())
+    halves = [*network.shared_a.values(), *network.shared_b.values()]  # all that is trained where nothing is written
+    return sum(each.numel() for each in (halves if way.kind == "shared" else network.parameters()))

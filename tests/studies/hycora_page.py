@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recipes.hyper_half import likeness
 from tests.studies.bootstrap import DRAWS
 from tests.studies.hycora_capacity import FACTS, WORDS
-from tests.studies.hycora_figures import ROLES, cosines, scattered, trained
+from tests.studies.hycora_figures import ROLES, scattered, trained
 from tests.studies.hycora_newcomers import AMOUNTS, METHODS, TARGETS, Newcomers
 from tests.studies.hycora_results import Arrivals, Measure, Results, bleu, distinctness, likelihood, rouge
 from tests.studies.hycora_ways import B_WRITTEN, BOTH_WRITTEN, HYCORA, INDEPENDENT, SHARED, TABLE, TRIED, Way
@@ -206,11 +207,11 @@ def _halves(figure: Any, cast: "Study", results: Results) -> None:
         blocks = cast.load(way, results.seeds[0])
         for colour, (name, points) in zip(COLOURS, zip(blocks, scattered(list(blocks.values()), half), strict=True),
                                           strict=False):  # fmt: skip
-            axes.scatter(*np.array(points).T, s=8, color=colour, label=name)
+            axes.scatter(*points.T, s=8, color=colour, label=name)
         axes.set(title=f"{way.name}: {half.upper()} at every layer", xticks=[], yticks=[])
     every[0].legend(fontsize=6)
     blocks = cast.load(HYCORA, results.seeds[0])
-    values = np.array(cosines(blocks))
+    values = likeness(list(blocks.values())).numpy()
     every[-1].imshow(values, cmap="viridis", vmin=0, vmax=1)
     for place in np.ndindex(values.shape):
         every[-1].text(place[1], place[0], f"{values[place]:.2f}", ha="center", va="center", fontsize=6, color="white")

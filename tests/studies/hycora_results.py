@@ -115,10 +115,5 @@ class Arrivals:
     def share(self, method: str, exchanges: int) -> Interval:
         return Interval.of(self.shares(method, exchanges).mean(axis=(1, 2)))
 
-    def less(self, method: str, other: str, exchanges: int) -> Interval:
-        """By how much of the base's perplexity the first is below the second."""
-        gain = self.shares(other, exchanges) - self.shares(method, exchanges)
-        return Interval.of(gain.mean(axis=(1, 2)))
-
     def of(self, person: str, method: str, exchanges: int) -> float:
         return float(self.shares(method, exchanges)[0].mean(axis=0)[self.people.index(person)])
