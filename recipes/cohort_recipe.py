@@ -34,20 +34,17 @@ class CohortRecipe(Recipe):
     contrast_start: Annotated[float, Field(ge=0)] = 1.0  # the epoch from which it rises
     contrast_width: Width = 128  # m
     temperature: Annotated[float, Field(gt=0)] = 0.1  # tau
-    own_epochs: Annotated[int, Field(ge=0, le=1000)] = 0  # that every member learns on alone in the end,
-    pace_own: Pace = 0.25  # at so many times the learning rate
-    rivals: Annotated[int, Field(ge=0, le=1024)] = 3  # others' replies that a step then reads,
-    margin: Annotated[float, Field(gt=0)] = 0.3  # which are to be less likely by so many nats a token;
-    rivalry: Annotated[float, Field(ge=0)] = 0.3  # the weight of what is short of it
+    own_epochs: Annotated[int, Field(ge=0, le=1000)] = 0  # that every member also learns alone, from nothing,
+    own_share: Annotated[float, Field(gt=0, lt=1)] = 0.5  # and the weight of that; what the network wrote has the rest
 
     @property
     def contrasts(self) -> bool:
         return self.contrast > 0 and self.generated != "none"
 
     @property
-    def finishing(self) -> "CohortRecipe":
-        """The settings of a member's own finish."""
-        return self.model_copy(update={"epochs": self.own_epochs, "learning_rate": self.learning_rate * self.pace_own})
+    def alone(self) -> Recipe:
+        """How a member learns alone."""
+        return self.model_copy(update={"epochs": self.own_epochs})
 
     def writes(self, half: Literal["a", "b"]) -> bool:
         return self.generated in (half, "both")

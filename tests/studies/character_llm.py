@@ -7,7 +7,9 @@ interview_turns/multiturn_<Name>*/*.jsonl   {"content": [{"turn_role", "turn_con
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from registry.heldout import prompt_hash
 
@@ -16,13 +18,13 @@ TESTED = 25  # questions a character, those that hash lowest
 
 @dataclass(frozen=True)
 class Interviewed:
-    """One character: question and reply pairs to know and to be tested on, and the user's turns of conversations."""
+    """One character: question and reply pairs to know and to be tested on, and conversations of several."""
 
     name: str
     passages: list[str]
     known: list[tuple[str, str]]
     tested: list[tuple[str, str]]
-    conversations: list[list[str]]
+    conversations: list[list[tuple[str, str]]]
 
 
 def read(folder: Path) -> list[Interviewed]:
@@ -43,7 +45,7 @@ def _read(folder: Path, profile: Path) -> Interviewed:
     pairs = dict(_single(folder, stem))
     ordered = sorted(pairs.items(), key=lambda pair: prompt_hash(pair[0]))
     return Interviewed(title.lstrip("# ").strip(), [line.strip() for line in rest if line.strip()],
-                       ordered[TESTED:], ordered[:TESTED], _turns(folder, stem))  # fmt: skip
+                       ordered[TESTED:], ordered[:TESTED], _conversations(folder, stem))  # fmt: skip
 
 
 def _single(folder: Path, stem: str) -> list[tuple[str, str]]:
@@ -52,11 +54,20 @@ def _single(folder: Path, stem: str) -> list[tuple[str, str]]:
     return [(row["question"].strip(), " ".join(turn["content"] for turn in row["reply"])) for row in rows]
 
 
-def _turns(folder: Path, stem: str) -> list[list[str]]:
+def _conversations(folder: Path, stem: str) -> list[list[tuple[str, str]]]:
     path = _only(folder / "interview_turns", stem, "jsonl")
     talks = [json.loads(line)["content"] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return [[" ".join(each["content"] for each in turn["turn_content"]) for turn in talk
-             if turn["turn_role"] == "interviewer"] for talk in talks]  # fmt: skip
+    return [_exchanges(talk) for talk in talks]
+
+
+def _exchanges(talk: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Each question with the reply that follows it."""
+    found = []
+    for turn, after in pairwise(talk):
+        if turn["turn_role"] == "interviewer" and after["turn_role"] != "interviewer":
+            asked, told = (" ".join(each["content"] for each in one["turn_content"]) for one in (turn, after))
+            found.append((asked.strip(), told.strip()))
+    return found
 
 
 def _only(folder: Path, stem: str, suffix: str) -> Path:

@@ -30,7 +30,13 @@ Exchange = tuple[str, str]  # a question and its reply
 
 def said(name: str, question: str, reply: str) -> Messages:
     """A question and its reply, as a character's own."""
-    turns = [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
+    return talked(name, [(question, reply)])
+
+
+def talked(name: str, exchanges: Iterable[Exchange]) -> Messages:
+    """A conversation of several, as a character's own."""
+    turns = [{"role": role, "content": text} for exchange in exchanges
+             for role, text in zip(("user", "assistant"), exchange, strict=True)]  # fmt: skip
     return with_system(f"You are {name}.", turns)
 
 

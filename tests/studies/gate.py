@@ -114,11 +114,11 @@ def _centroid(people: list[Interviewed], encoder: Any) -> tuple[str, float, floa
 
 
 def _page(rows: list[tuple[str, float, float, float]], gate: Gate, people: list[Interviewed], encoder: Any) -> str:
-    talks = [(owner, _asked(gate, talk[:TURNS], encoder)) for owner, person in enumerate(people, start=1)
+    turns = [(owner, [question for question, _ in talk[:TURNS]]) for owner, person in enumerate(people, start=1)
              for talk in person.conversations if len(talk) >= TURNS]  # fmt: skip
+    talks = [(owner, _asked(gate, asked, encoder)) for owner, asked in turns]
     by_words = Gate(gate.names, gate.scorer, gate.settings, "prototypes")
-    silent = [(owner, _asked(by_words, talk[:TURNS], encoder)) for owner, person in enumerate(people, start=1)
-              for talk in person.conversations if len(talk) >= TURNS]  # fmt: skip
+    silent = [(owner, _asked(by_words, asked, encoder)) for owner, asked in turns]
     named = [_asked(gate, [f"{person.name}, {question[0].lower()}{question[1:]}"], encoder).owner == owner
              for owner, person in enumerate(people, start=1) for question, _ in person.tested]  # fmt: skip
     off = Counter(_asked(gate, [text], encoder).outcome for text in OFF_TOPIC)

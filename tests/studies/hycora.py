@@ -105,12 +105,14 @@ class Study:
                 rouge, bleu = self.write(person, None)
                 self.keep(Cell(BASE, 0, person.name, *self.score(person, None), [], rouge=rouge, bleu=bleu))
 
-    def members(self, seed: int) -> list[Member]:
+    def members(self, seed: int, turns: int = 0) -> list[Member]:
+        """Everybody; with so many turns of each conversation, too."""
         found = []
         for person in self.people:
             task = common.task(self.bank, self.form, person, self.exchanges, seed, probes=self.probes)
+            talks = [self.form.row(common.talked(person.name, talk[:turns])) for talk in person.conversations if turns]
             persona = torch.as_tensor(self.roles[person.name]).float()
-            found.append(Member(person.name, task.rows(), task.probes(), persona))
+            found.append(Member(person.name, [*task.rows(), *talks], task.probes(), persona))
         return found
 
     def read(self, way: Way, seed: int, person: Interviewed, done: Trained, seconds: float) -> Cell:

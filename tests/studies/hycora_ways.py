@@ -10,8 +10,8 @@ from recipes.bank import Bank
 from recipes.block import Block, fresh_block
 from recipes.cohort import Learning, Member
 from recipes.cohort_recipe import load_cohort_recipe
-from recipes.finishing import finished
 from recipes.hyper_half import likeness
+from recipes.own_part import completed
 from recipes.recipe import load_recipe
 from recipes.running import Progress, Run
 from recipes.training import train
@@ -59,7 +59,7 @@ TABLE = (
 TRIED = (
     Way("HyCoRA, 6e-4", "hycora", ("learning_rate=0.0006",), "the prototype's step size"),
     Way("HyCoRA, not averaged", "hycora", ("averaging=0",), "what the mean over the steps brings"),
-    Way("HyCoRA, as it was written", "hycora", ("own_epochs=0",), "nobody learns on alone"),
+    Way("HyCoRA, as it was written", "hycora", ("own_epochs=0",), "nobody has a part of its own"),
     Way("HyCoRA, b_u at rest", "hycora", ("pace_bias=0",), "the bias moves all A alike: does it collapse them?"),
     Way("HyCoRA, ids ten times faster", "hycora", ("pace_ids=10",), "what is one's own learns too slowly"),
     Way("HyCoRA, network at half pace", "hycora", ("pace_network=0.4", "pace_ids=5"),
@@ -77,7 +77,7 @@ def together(bank: Bank, members: Sequence[Member], way: Way, seed: int, report:
     learning = Learning(bank, members, recipe, seed)
     state = Run(learning, recipe).go(report)
     alike = _alike([learning.block(place) for place in range(len(members))])
-    blocks = dict(zip([member.name for member in members], finished(learning, report), strict=True))
+    blocks = dict(zip([member.name for member in members], completed(learning, report), strict=True))
     return Trained(blocks, alike, state.step, state.best_step)
 
 

@@ -1,0 +1,61 @@
+"""What is a member's own beside what the network wrote for it: a block trained from nothing on its conversations alone,
+so that it holds what nobody else in the cohort knows, while the written one holds what is common.
+Knows written blocks and rows; nothing of networks, files or the registry.
+
+    delta_W = (1 - share) B A + share B_own A_own, cut to the rank of either
+
+Both were trained to speak for the member by themselves: their weighted sum is the mean of two models, which is likelier
+than either (model soups, arXiv 2203.05482). Nothing of one member's own part depends on another's.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from zlib import crc32
+
+from recipes.block import Block, fresh_block
+from recipes.cohort import Learning
+from recipes.exchanges import Row
+from recipes.likelihood import scored_under
+from recipes.merging import Part, merge
+from recipes.recipe import Merging
+from recipes.running import Report
+from recipes.scores import mean_nll
+from recipes.training import train
+
+
+def own_checkpoint(path: Path, place: int) -> Path:
+    """Beside the cohort's own."""
+    return path.with_name(f"{path.stem}.{place}{path.suffix}")
+
+
+def completed(learning: Learning, report: Report = lambda _: None, checkpoint: Path | None = None) -> list[Block]:
+    """Everybody's block: what the network wrote and, where the recipe has epochs for it, what is its own.
+
+    Raises:
+        TrainingFailed: a loss is no finite number.
+    """
+    written = [learning.block(place) for place in range(len(learning.members))]
+    if not learning.recipe.own_epochs:
+        return written
+    own = [alone(learning, place, report, checkpoint) for place in range(len(written))]
+    return [_better(learning, place, *pair) for place, pair in enumerate(zip(written, own, strict=True))]
+
+
+def alone(learning: Learning, place: int, report: Report = lambda _: None, checkpoint: Path | None = None) -> Block:
+    """A member's own part, at the state that is best on its own probes."""
+    bank, member, settings = learning.bank, learning.members[place], learning.recipe.alone
+    seed = crc32(f"{learning.seed}:{member.name}".encode())
+    start = fresh_block(bank.base.shapes, settings.rank, settings.alpha, seed)
+    return train(bank, start, member.rows, member.probes, settings, seed=learning.seed, report=report,
+                 checkpoint=checkpoint and own_checkpoint(checkpoint, place)).block  # fmt: skip
+
+
+def _better(learning: Learning, place: int, written: Block, own: Block) -> Block:
+    """The sum, or what was written where probes say that the sum is no likelier: few dialogues, as a rule."""
+    share, probes = learning.recipe.own_share, learning.members[place].probes
+    both = merge([Part(written, 1 - share), Part(own, share)], Merging(), written.rank).block
+    return both if not probes or _nll(learning, both, probes) < _nll(learning, written, probes) else written
+
+
+def _nll(learning: Learning, block: Block, probes: Sequence[Row]) -> float:
+    return mean_nll(scored_under(learning.bank, block, probes))
