@@ -225,7 +225,7 @@ def _learned(stage: Stage, group: Group, spoken: Sequence[Spoken], texts: Texts,
              screen: Screen) -> Trained:  # fmt: skip
     from recipes.cohort import Learning
     from recipes.cohort_file import Cohort
-    from recipes.own_part import completed, own_checkpoint
+    from recipes.own_part import completed, own_checkpoint, own_parts
     from recipes.running import Run
 
     started, registry = time.monotonic(), stage.registry
@@ -244,7 +244,7 @@ def _learned(stage: Stage, group: Group, spoken: Sequence[Spoken], texts: Texts,
     run = Run(learning, group.recipe, checkpoint)
     state = run.go(report)
     learning.network.requires_grad_(False)
-    blocks = completed(learning, report, checkpoint)
+    blocks = completed(learning, own_parts(learning, report, checkpoint))
     encoder = texts.provenance if group.recipe.persona else None
     cohort = Cohort(group.wanted.name, next_version(registry, group.wanted.name), learning.network,
                     [each.name for each in members], encoder, learning.personas)  # fmt: skip

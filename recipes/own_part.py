@@ -28,21 +28,24 @@ def own_checkpoint(path: Path, place: int) -> Path:
     return path.with_name(f"{path.stem}.{place}{path.suffix}")
 
 
-def completed(learning: Learning, report: Report = lambda _: None, checkpoint: Path | None = None) -> list[Block]:
-    """Everybody's block: what the network wrote and, where the recipe has epochs for it, what is its own.
+def own_parts(learning: Learning, report: Report = lambda _: None, checkpoint: Path | None = None) -> list[Block]:
+    """Everybody's, each at the state that is best on its own probes; none where the recipe has no epochs for them.
 
     Raises:
         TrainingFailed: a loss is no finite number.
     """
+    places = range(len(learning.members) if learning.recipe.own_epochs else 0)
+    return [_alone(learning, place, report, checkpoint) for place in places]
+
+
+def completed(learning: Learning, own: Sequence[Block]) -> list[Block]:
+    """Everybody's block: what the network wrote and, where there is one, the own part."""
     written = [learning.block(place) for place in range(len(learning.members))]
-    if not learning.recipe.own_epochs:
-        return written
-    own = [alone(learning, place, report, checkpoint) for place in range(len(written))]
-    return [_better(learning, place, *pair) for place, pair in enumerate(zip(written, own, strict=True))]
+    pairs = zip(written, own, strict=True) if own else ()
+    return [_better(learning, place, *pair) for place, pair in enumerate(pairs)] or written
 
 
-def alone(learning: Learning, place: int, report: Report = lambda _: None, checkpoint: Path | None = None) -> Block:
-    """A member's own part, at the state that is best on its own probes."""
+def _alone(learning: Learning, place: int, report: Report, checkpoint: Path | None) -> Block:
     bank, member, settings = learning.bank, learning.members[place], learning.recipe.alone
     seed = crc32(f"{learning.seed}:{member.name}".encode())
     start = fresh_block(bank.base.shapes, settings.rank, settings.alpha, seed)

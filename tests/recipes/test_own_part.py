@@ -12,7 +12,7 @@ from recipes.block import Block
 from recipes.cohort import Learning
 from recipes.cohort_recipe import CohortRecipe
 from recipes.likelihood import scored_under
-from recipes.own_part import alone, completed, own_checkpoint
+from recipes.own_part import completed, own_checkpoint, own_parts
 from recipes.running import Progress, Run
 from recipes.scores import mean_nll
 from tests.recipes.test_cohort import bank, members, recipe
@@ -40,13 +40,17 @@ def same(one: Block, two: Block) -> bool:
     return all(torch.equal(*pair) for path in one.pairs for pair in zip(one.pairs[path], two.pairs[path], strict=True))
 
 
+def made(learning: Learning) -> list[Block]:
+    return completed(learning, own_parts(learning))
+
+
 def adds(block: Block, path: str) -> torch.Tensor:
     a, b = block.pairs[path]
     return block.scale * b @ a
 
 
 def test_everybody_is_told_from_the_others(learning: Learning) -> None:
-    shared, blocks = learning.block(0), completed(learning)
+    shared, blocks = learning.block(0), made(learning)
     for owner in range(3):
         own = nll(learning, blocks[owner], owner)
         assert own < nll(learning, shared, owner) + 0.1
@@ -56,7 +60,7 @@ def test_everybody_is_told_from_the_others(learning: Learning) -> None:
 def test_a_block_is_the_weighted_sum_cut_to_its_rank(learning: Learning) -> None:
     learning.recipe = learning.recipe.model_copy(update={"own_share": 0.25})
     learning.members = [replace(each, probes=[]) for each in learning.members]  # which could overrule the share
-    found, written, own = completed(learning)[1], learning.block(1), alone(learning, 1)
+    found, written, own = made(learning)[1], learning.block(1), own_parts(learning)[1]
     assert found.rank == written.rank == own.rank == 4
     for path in written.pairs:
         u, s, v = torch.linalg.svd(0.75 * adds(written, path) + 0.25 * adds(own, path), full_matrices=False)
@@ -67,26 +71,26 @@ def test_a_block_is_the_weighted_sum_cut_to_its_rank(learning: Learning) -> None
 def test_an_own_part_depends_on_nobody_else(bank: Bank, learning: Learning) -> None:
     fewer = Learning(bank, learning.members[:2], learning.recipe, seed=0)
     fewer.network.load_state_dict(learning.network.state_dict() | {"characters": learning.network.characters[:2]})
-    assert same(completed(fewer)[0], completed(learning)[0])
+    assert same(made(fewer)[0], made(learning)[0])
 
 
 def test_without_own_epochs_it_is_what_was_written(bank: Bank) -> None:
     written = Learning(bank, members(bank.base), settings(own_epochs=0), seed=0)
-    assert all(same(block, written.block(place)) for place, block in enumerate(completed(written)))
+    assert all(same(block, written.block(place)) for place, block in enumerate(made(written)))
 
 
 def test_an_own_part_that_makes_nothing_likelier_is_left_out(learning: Learning) -> None:
     """One small step alone is worth less than what five epochs wrote."""
     learning.recipe = learning.recipe.model_copy(update={"own_epochs": 1, "learning_rate": 1e-4, "own_share": 0.9})
-    assert same(completed(learning)[0], learning.block(0))
+    assert same(made(learning)[0], learning.block(0))
     learning.members = [replace(each, probes=[]) for each in learning.members]
-    assert not same(completed(learning)[0], learning.block(0))
+    assert not same(made(learning)[0], learning.block(0))
 
 
 def test_a_killed_member_goes_on_to_the_same_bytes(learning: Learning, tmp_path: Path,
                                                    monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     monkeypatch.setattr(running, "CHECKPOINT_SECONDS", 0)
-    whole, steps = completed(learning, checkpoint=tmp_path / "whole.safetensors"), []
+    whole, steps = own_parts(learning, checkpoint=tmp_path / "whole.safetensors"), []
 
     def dying(progress: Progress) -> None:
         steps.append(progress.step)
@@ -94,7 +98,7 @@ def test_a_killed_member_goes_on_to_the_same_bytes(learning: Learning, tmp_path:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        completed(learning, dying, tmp_path / "part.safetensors")
+        own_parts(learning, dying, tmp_path / "part.safetensors")
     assert own_checkpoint(tmp_path / "part.safetensors", 1).is_file()
-    again = completed(learning, checkpoint=tmp_path / "part.safetensors")
+    again = own_parts(learning, checkpoint=tmp_path / "part.safetensors")
     assert all(same(one, two) for one, two in zip(whole, again, strict=True))

@@ -42,6 +42,7 @@ SEEDS = (0, 1, 2)
 EXCHANGES, PROBES = 64, 8  # a character's, and those of them that are kept aside to stop a training by
 REPLY_TOKENS = 64
 BASE = "bare base"
+WRITTEN = "written"  # folder of what the network wrote
 
 
 @dataclass(frozen=True)
@@ -87,17 +88,23 @@ class Study:
         """All of a way and seed that is missing."""
         missing = [person for person in self.people if (way.name, seed, person.name) not in self.cells]
         if missing and way.kind == "gated":
-            self.run(INDEPENDENT, seed)
-            blocks = self.load(INDEPENDENT, seed)
+            blocks = self.alone(seed)
             for person in missing:
                 self.keep(self.routed(way, seed, person, blocks))
         elif missing:
+            own = self.alone(seed) if way.kind == "hycora" else {}
             started = time.monotonic()
-            done = together(self.bank, self.members(seed), way, seed, self.report)
+            done = together(self.bank, self.members(seed), way, seed, own, self.report)
             seconds = time.monotonic() - started
-            self.save(done, self.folder(way, seed))
+            self.save(done.blocks, self.folder(way, seed))
+            self.save(done.written, self.folder(way, seed) / WRITTEN)
             for person in self.people:
                 self.keep(self.read(way, seed, person, done, seconds))
+
+    def alone(self, seed: int) -> dict[str, Block]:
+        """Everybody's block that was trained alone: a cohort's own parts are the same blocks."""
+        self.run(INDEPENDENT, seed)
+        return self.load(INDEPENDENT, seed)
 
     def read_base(self) -> None:
         for person in self.people:
@@ -167,15 +174,21 @@ class Study:
     def folder(self, way: Way, seed: int) -> Path:
         return self.work / way.name.replace(" ", "-").replace(",", "") / str(seed)
 
-    def save(self, done: Trained, folder: Path) -> None:
-        """The blocks, for what is looked at later: figures of their halves."""
-        for name, block in done.blocks.items():
+    def save(self, blocks: Mapping[str, Block], folder: Path) -> None:
+        """For what is looked at later: newcomers' kin, figures of the halves."""
+        for name, block in blocks.items():
             path = folder / name.replace(" ", "-")
             path.mkdir(parents=True, exist_ok=True)
             save_block(block, path, base=self.bank.base.name, card={"serves": name})
 
     def load(self, way: Way, seed: int) -> dict[str, Block]:
-        folder = self.folder(way, seed)
+        return self._loaded(self.folder(way, seed))
+
+    def written(self, way: Way, seed: int) -> dict[str, Block]:
+        """What of everybody's block a network wrote."""
+        return self._loaded(self.folder(way, seed) / WRITTEN)
+
+    def _loaded(self, folder: Path) -> dict[str, Block]:
         return {person.name: load_block(folder / person.name.replace(" ", "-")) for person in self.people}
 
     def keep(self, cell: Cell) -> None:

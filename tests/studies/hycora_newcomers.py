@@ -20,7 +20,7 @@ from recipes.hyper import Entry, hyper
 from recipes.running import Run
 from tests.studies import common
 from tests.studies.hycora import Study, say
-from tests.studies.hycora_ways import HYCORA, INDEPENDENT, SHARED, Way
+from tests.studies.hycora_ways import HYCORA, SHARED, Way
 
 AMOUNTS = (0, 1, 4, 8, 16, 64)
 TARGETS = {0: 0.66, 8: 0.62, 64: 0.58}  # of the base's perplexity at most, mean over newcomers
@@ -56,7 +56,6 @@ class Newcomers:
 
     def run(self, seed: int, amounts: tuple[int, ...] = AMOUNTS) -> None:
         """All of a seed that is missing."""
-        self.study.run(INDEPENDENT, seed)
         for key in self.keys(seed, amounts):
             if key not in self.cells:
                 person = next(each for each in self.study.people if each.name == key[0])
@@ -86,7 +85,7 @@ class Newcomers:
         return (fuse if method == "fuse" else expand)(replace(task, neighbours=kin)).block
 
     def residents(self, newcomer: str, seed: int) -> dict[str, Block]:
-        blocks = self.study.load(INDEPENDENT, seed)
+        blocks = self.study.alone(seed)
         return {name: block for name, block in blocks.items() if name != newcomer}
 
     def entry(self, kind: str, newcomer: str, seed: int) -> Entry:

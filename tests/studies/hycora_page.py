@@ -204,13 +204,13 @@ def _halves(figure: Any, cast: "Study", results: Results) -> None:
     """Where t-SNE puts what is written for each role at every layer, and how alike the A of HyCoRA are (Figure 4)."""
     every = figure.subplots(1, len(WRITTEN) + 1)
     for axes, (way, half) in zip(every, WRITTEN, strict=False):
-        blocks = cast.load(way, results.seeds[0])
+        blocks = cast.written(way, results.seeds[0])
         for colour, (name, points) in zip(COLOURS, zip(blocks, scattered(list(blocks.values()), half), strict=True),
                                           strict=False):  # fmt: skip
             axes.scatter(*points.T, s=8, color=colour, label=name)
         axes.set(title=f"{way.name}: {half.upper()} at every layer", xticks=[], yticks=[])
     every[0].legend(fontsize=6)
-    blocks = cast.load(HYCORA, results.seeds[0])
+    blocks = cast.written(HYCORA, results.seeds[0])
     values = likeness(list(blocks.values())).numpy()
     every[-1].imshow(values, cmap="viridis", vmin=0, vmax=1)
     for place in np.ndindex(values.shape):

@@ -2,7 +2,7 @@
 Knows members and recipes; nothing of files, questions or numbers told.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from zlib import crc32
 
@@ -32,9 +32,11 @@ class Way:
 
 @dataclass(frozen=True)
 class Trained:
-    """Everybody's block, and how it went; `likeness` is the mean cosine between characters of A as it was written."""
+    """Everybody's block, what of it the network wrote, and how it went; `likeness` is the mean cosine between
+    characters of A as it was written."""
 
     blocks: dict[str, Block]
+    written: dict[str, Block]
     likeness: float
     steps: int = 0
     best_step: int = 0
@@ -69,16 +71,18 @@ TRIED = (
 )  # fmt: skip
 
 
-def together(bank: Bank, members: Sequence[Member], way: Way, seed: int, report: Report = lambda _: None) -> Trained:
-    """Train everybody in this way."""
+def together(bank: Bank, members: Sequence[Member], way: Way, seed: int, own: Mapping[str, Block],
+             report: Report = lambda _: None) -> Trained:  # fmt: skip
+    """Train everybody in this way; `own` are the blocks that were trained alone, by whom, for ways that add them."""
     if way.kind == "independent":
         return _each_alone(bank, members, way, seed, report)
     recipe = load_cohort_recipe(way.kind, way.changes)
     learning = Learning(bank, members, recipe, seed)
     state = Run(learning, recipe).go(report)
-    alike = _alike([learning.block(place) for place in range(len(members))])
-    blocks = dict(zip([member.name for member in members], completed(learning, report), strict=True))
-    return Trained(blocks, alike, state.step, state.best_step)
+    parts = [own[member.name] for member in members] if recipe.own_epochs else []
+    written = {member.name: learning.block(place) for place, member in enumerate(members)}
+    blocks = dict(zip(written, completed(learning, parts), strict=True))
+    return Trained(blocks, written, _alike(list(written.values())), state.step, state.best_step)
 
 
 def _each_alone(bank: Bank, members: Sequence[Member], way: Way, seed: int, report: Report) -> Trained:
@@ -87,7 +91,7 @@ def _each_alone(bank: Bank, members: Sequence[Member], way: Way, seed: int, repo
     for member in members:
         start = fresh_block(bank.base.shapes, recipe.rank, recipe.alpha, crc32(f"{seed}:{member.name}".encode()))
         blocks[member.name] = train(bank, start, member.rows, member.probes, recipe, seed=seed, report=report).block
-    return Trained(blocks, _alike(list(blocks.values())))
+    return Trained(blocks, blocks, _alike(list(blocks.values())))
 
 
 def _alike(blocks: Sequence[Block]) -> float:

@@ -20,7 +20,8 @@ WAYS = (replace(INDEPENDENT, changes=LONE), replace(SHARED, changes=SMALL), repl
 
 
 @pytest.fixture
-def study(base: BaseModel, tmp_path: Path) -> Iterator[Study]:
+def study(base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Study]:
+    monkeypatch.setattr("tests.studies.hycora.INDEPENDENT", WAYS[0])
     yield Study(PEOPLE, base, ROLES, tmp_path, exchanges=6, probes=2)
 
 
@@ -52,7 +53,6 @@ def test_a_killed_study_goes_on(study: Study, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_gate_that_errs_costs_likelihood(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bee's second question is taken to be for Ant: it is read under Ant's block, and written by it."""
-    monkeypatch.setattr("tests.studies.hycora.INDEPENDENT", WAYS[0])
     study.picks = {name: [name, name] for name in ROLES} | {"Bee": ["Bee", "Ant"]}
     study.run(NEEKO, 0)
     own, routed = (study.cells[way.name, 0, "Bee"] for way in (WAYS[0], NEEKO))
@@ -64,7 +64,6 @@ def test_a_gate_that_errs_costs_likelihood(study: Study, monkeypatch: pytest.Mon
 
 
 def test_a_newcomer_is_served_in_every_way_there_is(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hycora_newcomers, "INDEPENDENT", WAYS[0])
     monkeypatch.setattr(hycora_newcomers, "COHORTS", {"hycora": WAYS[2], "shared": WAYS[1]})
     found = Newcomers(study)
     found.run(0, (0, 4))

@@ -10,13 +10,13 @@ import torch
 from recipes.base_model import BaseModel
 from recipes.block import Block, Pair, fresh_block
 from tests.studies import common, hycora_page, hycora_results
-from tests.studies.hycora import BASE, Cell, Study
+from tests.studies.hycora import BASE, WRITTEN, Cell, Study
 from tests.studies.hycora_figures import ROLES as MANY
 from tests.studies.hycora_figures import scattered, trained
 from tests.studies.hycora_newcomers import AMOUNTS, METHODS, TARGETS
 from tests.studies.hycora_newcomers import Cell as Newcomer
 from tests.studies.hycora_results import Arrivals, Results, distinctness, likelihood, rouge
-from tests.studies.hycora_ways import HYCORA, INDEPENDENT, NEEKO, SHARED, TABLE, TRIED, Trained
+from tests.studies.hycora_ways import HYCORA, INDEPENDENT, NEEKO, SHARED, TABLE, TRIED
 from tests.studies.test_forgetting import PEOPLE, ROLES, base
 
 __all__ = ["base"]
@@ -104,7 +104,7 @@ def study(base: BaseModel, work: Path, cells: list[Cell]) -> Study:
         found.keep(cell)
     blocks = {name: _filled(fresh_block(base.shapes, 2, 4, place)) for place, name in enumerate(ROLES)}
     for way in TABLE:
-        found.save(Trained(blocks, 0.5), found.folder(way, 0))
+        found.save(blocks, found.folder(way, 0) / WRITTEN)
     return found
 
 
