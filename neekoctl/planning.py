@@ -58,6 +58,11 @@ class Request:
         return self.rank is not None or any(change.partition("=")[0].strip() == "rank" for change in self.changes)
 
 
+def preset_for(warm_start: str) -> str:
+    """The default: what a cohort knows is built upon in smaller steps."""
+    return "gentle" if warm_start == FROM_COHORT else DEFAULT_PRESET
+
+
 @dataclass(frozen=True)
 class Plan:
     """A request whose every part was found good; `kin` and the `width` of their fusion are filled once the persona is

@@ -14,7 +14,13 @@ def add_character(
     profile: Annotated[Path, typer.Argument(help="The character's profile.yaml.", show_default=False)],
     strategy: Annotated[str, typer.Option(help="How the block is made: expand, fuse, hyper or auto.")] = "expand",
     rank: Annotated[int | None, typer.Option(min=1, help="Ranks to own, instead of the preset's.")] = None,
-    preset: Annotated[str, typer.Option(help="Training settings: quick, standard or thorough.")] = "standard",
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Training settings: quick, standard, thorough or gentle.  [default: standard; gentle after "
+            "--warm-start hyper]"
+        ),
+    ] = None,
     change: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting of the preset.")
     ] = None,
@@ -59,15 +65,15 @@ def add_character(
     from neekoctl import render
     from neekoctl.kinship import Choice
     from neekoctl.onboarding import onboard, rehearse
-    from neekoctl.planning import Request, seconds
+    from neekoctl.planning import Request, preset_for, seconds
     from recipes.recipe import load_merging
     from registry.layout import Layout
     from registry.store import Registry
 
     merging = load_merging(method=merge, energy=energy, density=density, temperature=temperature)
-    request = Request(profile, strategy, base, encoder, preset, tuple(change or ()), rank, seed, resume, accept_gate,
-                      replace, Choice(neighbours, tuple(parents or ())), merging, tune, warm_start, cohort,
-                      from_profile, None if budget is None else seconds(budget))  # fmt: skip
+    request = Request(profile, strategy, base, encoder, preset or preset_for(warm_start), tuple(change or ()), rank,
+                      seed, resume, accept_gate, replace, Choice(neighbours, tuple(parents or ())), merging, tune,
+                      warm_start, cohort, from_profile, None if budget is None else seconds(budget))  # fmt: skip
     with render.TrainingScreen().open() as screen:
         document = (rehearse if dry_run else onboard)(Registry(Layout.default()), request, screen)
     if json:

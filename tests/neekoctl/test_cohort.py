@@ -71,6 +71,7 @@ def test_a_newcomer_gets_its_block_from_the_network(neekoctl, registry: Registry
                        "--json").document  # fmt: skip
     assert (started["strategy"], started["cohort"]["version"]) == ("expand", 1)
     assert "started from cohort founders version 1" in started["reason"]
+    assert registry.ready("Fly").recipe["preset"] == "gentle"
     auto = neekoctl("add-character", write_profile(tmp_path, "Gnu"), "--strategy", "auto", "--preset", "quick",
                     "--json").document  # fmt: skip
     assert auto["character"] == "Gnu"

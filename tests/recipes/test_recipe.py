@@ -11,11 +11,11 @@ from registry.ranks import LARGEST_RANK
 
 
 def test_the_default_is_one_of_the_presets() -> None:
-    assert presets() == ["quick", "standard", "thorough"]
+    assert presets() == ["gentle", "quick", "standard", "thorough"]
     assert DEFAULT_PRESET in presets()
 
 
-@pytest.mark.parametrize("preset", ["quick", "standard", "thorough"])
+@pytest.mark.parametrize("preset", ["gentle", "quick", "standard", "thorough"])
 def test_a_preset_is_a_whole_recipe(preset: str) -> None:
     recipe = load_recipe(preset, [])
     assert recipe.model_dump().keys() == Recipe.model_fields.keys()
@@ -77,7 +77,7 @@ def test_a_change_without_an_equals_sign_is_refused(change: str) -> None:
 
 @pytest.mark.parametrize("preset", ["", "slow", "../presets/quick", "quick.yaml", "Quick"])
 def test_an_unknown_preset_is_answered_with_the_known_ones(preset: str) -> None:
-    with pytest.raises(UsageError, match="choose quick, standard, thorough"):
+    with pytest.raises(UsageError, match="choose gentle, quick, standard, thorough"):
         load_recipe(preset, [])
 
 

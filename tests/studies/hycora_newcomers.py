@@ -1,9 +1,10 @@
 """The second half of `make study-hycora`: each of the six as the newcomer after the other five, with 0 to 64 exchanges.
 Knows what the first half trained; tells nothing of it.
 
-The five are residents with blocks of their own (for fusions), a HyCoRA cohort, and a cohort of one shared block. The
-newcomer is served by what each of these gives it without training, by e_c alone, and by a block trained from nothing or
-started from any of them.
+The five are residents with blocks of their own (for fusions), a HyCoRA cohort, and a cohort of one shared block; both
+cohorts also learn from the first turns of the five's conversations, as founders would. The newcomer is served by what
+each of these gives it without training, by e_c alone, and by a block trained from nothing or started from any of them.
+An eighth of what it brings is kept aside to stop its training by, as the product does.
 """
 
 from collections.abc import Iterator
@@ -17,15 +18,19 @@ from recipes.cohort_recipe import load_cohort_recipe
 from recipes.expansion import expand
 from recipes.fusion import fuse
 from recipes.hyper import Entry, hyper
+from recipes.recipe import load_recipe
 from recipes.running import Run
+from recipes.task import Task
 from tests.studies import common
+from tests.studies.character_llm import Interviewed
 from tests.studies.hycora import Study, say
 from tests.studies.hycora_ways import HYCORA, SHARED, Way
 
 AMOUNTS = (0, 1, 4, 8, 16, 64)
 TARGETS = {0: 0.66, 8: 0.62, 64: 0.58}  # of the base's perplexity at most, mean over newcomers
 FINGERPRINT = "study"  # of the base, in the cohorts' files
-COHORTS = {"hycora": HYCORA, "shared": SHARED}
+TURNS = 2  # of each conversation of a founder's
+COHORTS = {kind: replace(way, changes=("epochs=1",)) for kind, way in (("hycora", HYCORA), ("shared", SHARED))}
 HYPER, FROM = "hyper, ", "expand from "
 METHODS = ("fuse", "expand", *(f"{HYPER}{kind}" for kind in COHORTS), f"{FROM}fuse",
            *(f"{FROM}{kind}" for kind in COHORTS))  # fmt: skip
@@ -75,7 +80,7 @@ class Newcomers:
 
     def make(self, name: str, method: str, exchanges: int, seed: int) -> Block:
         person = next(each for each in self.study.people if each.name == name)
-        task = common.task(self.study.bank, self.study.form, person, exchanges, seed)
+        task = self.task(person, exchanges, seed, "standard" if method == "expand" else "gentle")
         if method.startswith(HYPER):
             return hyper(replace(task, entry=self.entry(method.removeprefix(HYPER), name, seed))).block
         start = method.removeprefix(FROM)
@@ -83,6 +88,10 @@ class Newcomers:
             return expand(replace(task, entry=self.entry(start, name, seed))).block
         kin = [] if method == "expand" else common.nearest(name, self.study.roles, self.residents(name, seed))
         return (fuse if method == "fuse" else expand)(replace(task, neighbours=kin)).block
+
+    def task(self, person: Interviewed, exchanges: int, seed: int, preset: str) -> Task:
+        found = common.task(self.study.bank, self.study.form, person, exchanges, seed, probes=exchanges // 8)
+        return replace(found, recipe=load_recipe(preset, ["averaging=0.9"]))
 
     def residents(self, newcomer: str, seed: int) -> dict[str, Block]:
         blocks = self.study.alone(seed)
@@ -97,7 +106,7 @@ class Newcomers:
         shapes = self.study.bank.base.shapes
         if not (folder / "network.safetensors").is_file():
             say(f"training the cohort ({way.kind}) that {newcomer} comes to, seed {seed}")
-            members = [each for each in self.study.members(seed) if each.name != newcomer]
+            members = [each for each in self.study.members(seed, TURNS) if each.name != newcomer]
             recipe = load_cohort_recipe(way.kind, way.changes)
             learning = Learning(self.study.bank, members, recipe, seed)
             Run(learning, recipe).go(self.study.report)
