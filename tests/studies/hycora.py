@@ -4,8 +4,8 @@ Character-LLM's six characters are trained together in every way of hycora_ways:
 one block, and with a network that writes a half for each. Everybody's replies to 25 questions that nothing was trained
 or stopped on are read under the own block and under the nearest other's.
 
-Resumable: every reading is a line of .bench/studies/hycora/cells.jsonl, every way's blocks a folder beside it. Seed 0
-of every way comes first, then the other seeds of the table's.
+Resumable: every reading is a line of .bench/studies/hycora/cells.jsonl, every way's blocks a folder beside it.
+Newcomers come once, with the first seed; the page is written after every seed.
 """
 
 import sys
@@ -83,6 +83,10 @@ class Study:
     @property
     def path(self) -> Path:
         return self.work / "cells.jsonl"
+
+    def run_all(self, ways: Sequence[Way], seed: int) -> None:
+        for way in ways:
+            self.run(way, seed)
 
     def run(self, way: Way, seed: int) -> None:
         """All of a way and seed that is missing."""
@@ -238,12 +242,11 @@ def main(folder: Path) -> None:
         studies.append(study)
     cast, shipped = studies
     for seed in SEEDS:
-        for way in (*TABLE, *(TRIED if seed == 0 else ())):
-            cast.run(way, seed)
-        Newcomers(cast).run(seed)
-        for way in TABLE:
-            shipped.run(way, seed)
+        for study in studies:
+            study.run_all(TABLE, seed)
+        Newcomers(cast).run(SEEDS[0])
         hycora_page.write(cast, shipped)
+    cast.run_all(TRIED, SEEDS[0])
     Capacity(cast.bank, WORK, cast.report).run()
     hycora_page.write(cast, shipped)
 
