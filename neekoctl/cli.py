@@ -57,7 +57,9 @@ def _what_to_go_on_from() -> str:
     """What to say of a training that was saved on the way."""
     from registry.layout import Layout
 
-    saved = "add-character" in sys.argv and any(Layout.default().checkpoints.glob("*.safetensors"))
+    saved = bool({"add-character", "cohort"} & set(sys.argv)) and any(
+        Layout.default().checkpoints.glob("*.safetensors")
+    )
     return " but the state of its training: repeat it with --resume to go on" if saved else ""
 
 

@@ -40,6 +40,7 @@ from recipes.scores import Score, mean_nll, perplexity
 from registry.cohorts import cohort_digest, cohorts, dialogues, next_version, put_cohort, refuse_bad_name
 from registry.errors import NeekoError, UsageError
 from registry.heldout import split
+from registry.names import fold
 from registry.profile import Profile, load_profile
 from registry.store import Onboarded, Registry, Reservation
 from registry.tables import Bank, Character, Probe
@@ -97,13 +98,17 @@ def gather(registry: Registry, wanted: Wanted, screen: Screen) -> Group:
     refuse_bad_name(wanted.name)
     recipe = load_cohort_recipe(wanted.kind, wanted.changes, wanted.rank)
     found = [_member(registry, word) for word in dict.fromkeys(wanted.characters)]
-    if len({profile.name for profile, _ in found}) < 2:
+    names = [fold(profile.name) for profile, _ in found]
+    if len(set(names)) < 2:
         raise UsageError("A cohort is of two characters at least: name them with --character A --character B.")
+    if twice := [profile.name for profile, _ in found if names.count(fold(profile.name)) > 1]:
+        raise UsageError(f"{twice[0]} is named twice: leave one out.")
     bank = _bank(registry, wanted, [row for _, row in found if row], screen)
     plans = []
     for profile, row in found:
         registry.refuse_taken([profile.name, *profile.aliases], row)
-        request = Request(Path(profile.name), "hyper", seed=wanted.seed, accept_gate=wanted.accept_gate)
+        request = Request(Path(profile.name), "hyper", preset=wanted.kind, seed=wanted.seed,
+                          accept_gate=wanted.accept_gate)  # fmt: skip
         plans.append(Plan(request, profile, recipe, split(profile.dialogues), bank, None, replaced=row))
         if not plans[-1].split.train:
             raise NeekoError(f"{profile.name} has too few dialogues: nothing is left to train on once probes are kept "
@@ -130,7 +135,10 @@ def _bank(registry: Registry, wanted: Wanted, residents: Sequence[Character], sc
         raise UsageError("A cohort is over one base model, and these live over different ones: name others.")
     if not banks:
         return choose_bank(registry, wanted.base, say=screen.say)
-    return next(bank for bank in registry.banks() if bank.id in banks)
+    home = next(bank for bank in registry.banks() if bank.id in banks)
+    if wanted.base not in (None, home.base):
+        raise UsageError(f"{residents[0].name} lives over {home.base}, so a cohort with it does too: leave --base out.")
+    return home
 
 
 def again(registry: Registry, wanted: Wanted, screen: Screen) -> Group:
@@ -144,7 +152,8 @@ def again(registry: Registry, wanted: Wanted, screen: Screen) -> Group:
     if not rows:
         raise UsageError(f"There is no cohort {wanted.name!r}: `neekoctl cohort list` shows which there are.")
     here = {row.name for row in registry.characters(status=("ready",), brief=True)}
-    members = [each["name"] for each in rows[-1].members if each["name"] in here]
+    named = {fold(_member(registry, word)[0].name) for word in wanted.characters}  # who comes with another profile
+    members = [each["name"] for each in rows[-1].members if each["name"] in here and fold(each["name"]) not in named]
     settings = tuple(f"{key}={value}" for key, value in rows[-1].recipe.items())
     return gather(registry, replace(wanted, kind=rows[-1].kind, characters=(*members, *wanted.characters),
                                     changes=(*settings, *wanted.changes)), screen)  # fmt: skip
@@ -161,6 +170,7 @@ def train(registry: Registry, group: Group, screen: Screen, *, only_better: bool
     texts = texts_of(registry, group.wanted.encoder, screen.say)
     spoken = [Spoken(texts, words_of(registry, plan, texts, screen)) for plan in group.plans]
     stage = set_stage(registry, group.bank, say=screen.say)
+    stage.bank.refuse_too_wide(group.recipe.rank)
     group = _with_bank(registry, group)
     with _reserved(registry, group) as reservations:
 
@@ -253,10 +263,12 @@ def _learned(stage: Stage, group: Group, spoken: Sequence[Spoken], texts: Texts,
 
 def _member_of(stage: Stage, plan: Plan, spoken: Spoken) -> Member:
     from recipes.cohort import Member
+    from recipes.task import short_enough
 
-    rows = [stage.form.row(messages) for messages in to_learn(plan)]
-    probes = [stage.form.row(messages, last_only=True) for messages in heldout(plan)]
-    return Member(plan.profile.name, rows, probes, spoken.persona)
+    name, base = plan.profile.name, stage.bank.base
+    rows = short_enough(name, base, [stage.form.row(messages) for messages in to_learn(plan)])
+    probes = short_enough(name, base, [stage.form.row(messages, last_only=True) for messages in heldout(plan)])
+    return Member(name, rows, probes, spoken.persona)
 
 
 @dataclass(frozen=True)
@@ -344,9 +356,7 @@ def _judged(stage: Stage, plan: Plan, after: list[Score], among: int) -> Judged 
 def _commit(registry: Registry, group: Group, run: Trained, moving: Sequence[Arrival], finding: Finding) -> None:
     """The network into its folder, and everybody and the cohort's row in one transaction."""
     from recipes.cohort_file import save_cohort
-    from recipes.hyper_half import likeness
 
-    blocks = [run.learning.block(place) for place in range(len(group.plans))]
     with registry.blocks.making() as folder:
         shapes = run.learning.bank.base.shapes
         save_cohort(run.cohort, folder, base_fingerprint=group.bank.fingerprint, shapes=shapes)
@@ -355,11 +365,23 @@ def _commit(registry: Registry, group: Group, run: Trained, moving: Sequence[Arr
             digest=cohort_digest(folder), recipe=group.recipe.model_dump(), seed=group.wanted.seed,
             environment=moving[0].row.environment, encoder=run.cohort.encoder,
             members=[{"name": plan.profile.name} for plan in group.plans],
-            metrics={"steps": run.state.step, "best_step": run.state.best_step, "nll": run.state.best_nll,
-                     "seconds": run.seconds, "likeness": likeness(blocks).tolist()},
+            metrics={"steps": run.state.step, "best_step": run.state.best_step, "seconds": run.seconds,
+                     "nll": None if run.state.nll_before is None else run.state.best_nll, "likeness": _alike(run)},
         )  # fmt: skip
         registry.commit_all([(each.reservation, each.row) for each in moving],
                             lambda session: put_cohort(registry, session, row, folder))  # fmt: skip
+
+
+def _alike(run: Trained) -> list[list[float]]:
+    """The cosines of what the network writes; none where it writes nothing."""
+    from recipes.hyper_half import likeness
+
+    learning = run.learning
+    if learning.recipe.generated == "none":
+        return []
+    blocks = [learning.block(place) for place in range(len(learning.members))]
+    found: list[list[float]] = likeness(blocks, "b" if learning.recipe.generated == "b" else "a").tolist()
+    return found
 
 
 def _document(group: Group, run: Trained, arrivals: Sequence[Arrival], moving: Sequence[Arrival],

@@ -42,7 +42,8 @@ class Cohort:
         with torch.no_grad():
             if persona is not None and self.network.persona is not None:
                 return self.network.persona(persona.to(self.network.characters.device))
-            return self.network.embeddings(self.personas).mean(0)
+            personas = None if self.personas is None else self.personas.to(self.network.characters.device)
+            return self.network.embeddings(personas).mean(0)
 
 
 def save_cohort(cohort: Cohort, folder: Path, *, base_fingerprint: str, shapes: Shapes) -> None:

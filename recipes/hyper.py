@@ -98,7 +98,8 @@ def _reason(task: Task, learner: Newcomer, state: State, before: float | None, a
     assert task.entry is not None
     cohort = task.entry.cohort
     start = "its persona" if task.entry.persona is not None else f"the mean of its {len(cohort.members)} members"
-    how = f"learned {learner.who.numel()} numbers in {state.best_step} steps from {start}" if state.step else (
+    steps = state.step if before is None else state.best_step
+    how = f"learned {learner.who.numel()} numbers in {steps} steps from {start}" if state.step else (
         f"took {start} as it is")  # fmt: skip
     told = f"{cohort.title.capitalize()} wrote the block: {how}"
     if before is None or after is None:

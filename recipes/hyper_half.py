@@ -14,7 +14,7 @@ shape. What is generated here for a character is an ordinary block: whoever uses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -156,9 +156,9 @@ class HyperHalf(nn.Module):
 
     @torch.no_grad()
     def materialised(self, who: torch.Tensor) -> Block:
-        """(d_c,) -> the block of one character."""
+        """(d_c,) -> the block of one character, in ordinary memory as any other block."""
         halves = self(who[None]).of(0)
-        pairs = {path: Pair(halves.a[path].clone(), halves.b[path].t().clone()) for path in self.paths}
+        pairs = {path: Pair(halves.a[path].cpu().clone(), halves.b[path].t().cpu().clone()) for path in self.paths}
         return Block(pairs, self.recipe.rank, self.recipe.alpha)
 
 
@@ -179,10 +179,12 @@ def _kinds(shapes: Shapes) -> dict[str, dict[str, int]]:
     return found
 
 
-def likeness(blocks: Sequence[Block]) -> torch.Tensor:
-    """(n, n) mean cosine of A between characters, over projections: near 1 everywhere, the roles have collapsed."""
+def likeness(blocks: Sequence[Block], half: Literal["a", "b"] = "a") -> torch.Tensor:
+    """(n, n) mean cosine of a half between characters, over projections: near 1 everywhere where it is written, the
+    roles have collapsed."""
     total = torch.zeros(len(blocks), len(blocks))
     for path in blocks[0].pairs:
-        flat = nn.functional.normalize(torch.stack([block.pairs[path].a.flatten() for block in blocks]), dim=1)
+        halves = [getattr(block.pairs[path], half).flatten() for block in blocks]
+        flat = nn.functional.normalize(torch.stack(halves), dim=1)
         total += flat @ flat.T
     return total / len(blocks[0].pairs)

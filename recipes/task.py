@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from recipes.bank import Bank
+from recipes.base_model import BaseModel
 from recipes.block import Block
 from recipes.exchanges import Messages, PromptForm, Row
 from recipes.recipe import Merging, Recipe
@@ -68,20 +69,25 @@ class Task:
                 f"{self.name} has too few dialogues: nothing is left to train on once probes are kept aside; add some "
                 f"more."
             )
-        return self._short_enough([self.form.row(messages) for messages in self.train])
+        return short_enough(self.name, self.bank.base, [self.form.row(messages) for messages in self.train])
 
     def probes(self) -> list[Row]:
         """The held-out conversations, their last replies scored. Raises NeekoError when one is too long."""
-        return self._short_enough([self.form.row(messages, last_only=True) for messages in self.heldout])
+        probes = [self.form.row(messages, last_only=True) for messages in self.heldout]
+        return short_enough(self.name, self.bank.base, probes)
 
-    def _short_enough(self, rows: list[Row]) -> list[Row]:
-        longest = max((len(row.tokens) for row in rows), default=0)
-        if longest > self.bank.base.longest:
-            raise NeekoError(
-                f"A conversation of {self.name} has {longest} tokens and {self.bank.base.name} reads at most "
-                f"{self.bank.base.longest}: split it into shorter ones."
-            )
-        return rows
+
+def short_enough(name: str, base: BaseModel, rows: list[Row]) -> list[Row]:
+    """The rows of a character.
+
+    Raises:
+        NeekoError: one has more tokens than the base reads.
+    """
+    longest = max((len(row.tokens) for row in rows), default=0)
+    if longest > base.longest:
+        raise NeekoError(f"A conversation of {name} has {longest} tokens and {base.name} reads at most {base.longest}: "
+                         f"split it into shorter ones.")  # fmt: skip
+    return rows
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,40 @@ def test_members_get_blocks_of_one_network_and_everybody_else_is_untouched(neeko
     assert {row.name: row.block for row in registry.characters(status=("ready",))} == before
 
 
+def test_a_member_is_named_once_and_an_upgrade_takes_its_new_profile(neekoctl, registry: Registry,
+                                                                          tmp_path: Path) -> None:  # fmt: skip
+    done = neekoctl("cohort", "train", "founders", *TWO, "--character", "ant", *FAST)
+    assert (done.code, "Ant is named twice: leave one out." in done.err) == (2, True)
+    trained(neekoctl, *TWO)
+    done = neekoctl("cohort", "upgrade", "founders", "--character", write_profile(tmp_path, "Ant"), "--json")
+    assert done.code == 0, done.err
+    assert [row["character"] for row in done.document["members"]] == ["Bee", "Ant"]
+
+
+def test_a_base_beside_residents_of_another_is_refused(neekoctl, registry: Registry) -> None:
+    done = neekoctl("cohort", "train", "founders", *TWO, *FAST, "--base", "another/base")
+    assert (done.code, "leave --base out" in done.err) == (2, True)
+
+
+def test_a_conversation_that_the_base_cannot_read_is_refused(neekoctl, registry: Registry, tmp_path: Path) -> None:
+    before = {row.name: row.block for row in registry.characters(status=("ready",))}
+    long = write_profile(tmp_path, "Ant")
+    talks = long.with_name("ant.jsonl")
+    talks.write_text(talks.read_text().replace("says dust", "says " + "dust " * 3000))
+    done = neekoctl("cohort", "train", "founders", "--character", long, "--character", "Bee", *FAST)
+    assert (done.code, "split it into shorter ones" in done.err) == (1, True)
+    assert {row.name: row.block for row in registry.characters()} == before
+
+
+def test_only_what_is_written_is_compared(neekoctl, registry: Registry) -> None:
+    trained(neekoctl, *TWO, "--set", "generated=b")
+    shown = neekoctl("cohort", "show", "founders", "--json").document
+    assert 0 < shown["likeness"][0][1] < 0.9999  # A is one for both
+    trained(neekoctl, *TWO, "--kind", "shared", name="common")
+    shown = neekoctl("cohort", "show", "common", "--json").document
+    assert (shown["likeness"], shown["collapsed"]) == ([], False)
+
+
 def test_a_cohort_may_be_of_newcomers(neekoctl, home: Path, tmp_path: Path) -> None:
     files = [write_profile(tmp_path, name) for name in NAMES]
     words = [word for file in files for word in ("--character", file)]

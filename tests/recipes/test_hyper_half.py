@@ -100,3 +100,6 @@ def test_likeness_is_the_mean_cosine() -> None:
     assert torch.allclose(found.diagonal(), torch.ones(4))
     assert found[0, 3] == pytest.approx(1.0)
     assert 0 < found[0, 1] < 0.95
+    others = HyperHalf(SHAPES, recipe(generated="b"), 2, seed=0)
+    torch.nn.init.normal_(others.write_b["0"].up.weight)
+    assert likeness([others.materialised(each) for each in others.characters], "b")[0, 1] < 0.95
