@@ -151,6 +151,7 @@ def _refuse_idle_options(request: Request) -> None:
     idle = {
         "--cohort": request.cohort is not None and not from_cohort and strategy != "auto",
         "--from-profile": request.from_profile and not from_cohort and strategy != "auto",
+        "--rank": request.names_a_rank and strategy == "hyper",  # the network's is the block's
         "--tune": request.tune and strategy != "fuse",
         "--merge": merging.method != "svd" and strategy != "fuse",
         "--energy": merging.energy is not None and strategy != "fuse",
@@ -161,11 +162,14 @@ def _refuse_idle_options(request: Request) -> None:
         "Choosing neighbours": chosen and (strategy == "hyper" or (strategy == "expand" and not fused)),
     }
     for option in (option for option, unused in idle.items() if unused):
-        without = " without --warm-start fuse" if strategy == "expand" else ""
-        instead = {"Choosing neighbours": without, "--density": f" and --merge {merging.method}",
-                   "--temperature": " and --from"}.get(option, "")  # fmt: skip
+        kin, network = (
+            f" without --warm-start {start}" * (strategy == "expand") for start in (FROM_FUSED, FROM_COHORT)
+        )
+        instead = {"Choosing neighbours": kin, "--cohort": network, "--from-profile": network,
+                   "--temperature": " and --from", "--density": f" and --merge {merging.method}"}  # fmt: skip
+        told = instead.get(option, "")
         raise UsageError(
-            f"{option} does nothing for --strategy {strategy}{instead}: leave it out, or change the strategy."
+            f"{option} does nothing for --strategy {strategy}{told}: leave it out, or change the strategy."
         )
     if merging.energy is not None and (merging.method != "svd" or request.names_a_rank):
         raise UsageError("--energy chooses the rank of --merge svd: leave --rank and other merges out.")
@@ -189,7 +193,7 @@ def _cohort(registry: Registry, request: Request, bank: Bank) -> Cohort | None:
     Raises:
         UsageError: there is none, or it reads no personas and is to read one.
     """
-    wanted = request.strategy == "hyper" or request.warm_start == FROM_COHORT
+    wanted = request.strategy == "hyper" or request.warm_start == FROM_COHORT or request.from_profile
     if not wanted and request.cohort is None:
         there = request.strategy == "auto" and any(row.bank_id == bank.id for row in cohorts(registry))
         if not there:

@@ -232,6 +232,21 @@ def test_without_a_cohort_hyper_says_how_to_make_one(neekoctl, registry: Registr
     assert (unread.code, "reads no personas" in unread.err) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--strategy", "hyper", "--rank", 16), "--rank does nothing for --strategy hyper"),
+        (("--strategy", "hyper", "--set", "rank=16"), "--rank does nothing for --strategy hyper"),
+        (("--cohort", "founders"), "--cohort does nothing for --strategy expand without --warm-start hyper"),
+        (("--strategy", "auto", "--from-profile"), "neekoctl cohort train"),
+    ],
+)
+def test_an_option_that_no_network_reads_is_refused(options: Any, told: str, neekoctl, registry: Registry,
+                                                    tmp_path: Path) -> None:  # fmt: skip
+    done = neekoctl("add-character", write_profile(tmp_path, "Dog"), *options)
+    assert (done.code, told in done.err) == (2, True)
+
+
 def test_what_a_killed_training_left_is_in_nobodys_way(neekoctl, registry: Registry) -> None:
     stale = registry.layout.cohort("founders", 1)
     stale.mkdir(parents=True)
