@@ -189,7 +189,8 @@ def train(registry: Registry, group: Group, screen: Screen, *, only_better: bool
                 registry.release(each.reservation)
     for path in run.checkpoints:
         path.unlink(missing_ok=True)
-    gate = refit_gate(registry, moving[-1].plan, texts, screen) if moving else None
+    came = [each.plan.profile.name for each in moving if each.plan.replaced is None]
+    gate = refit_gate(registry, came, texts, screen, accept=group.wanted.accept_gate) if moving else None
     return {**_document(group, run, arrivals, moving, finding), "gate": gate}
 
 

@@ -8,7 +8,7 @@ own; one under which the residents' probes are found less often is not put in us
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -61,9 +61,9 @@ class Judged:
     def questions(self) -> int:
         return len(self.routed)
 
-    def without(self, newcomer: str | None) -> Judged:
-        """The same, the probes of one character left out."""
-        kept = {probe: where for probe, where in self.routed.items() if self.owners[probe] != newcomer}
+    def without(self, newcomers: Collection[str]) -> Judged:
+        """The same, the probes of some characters left out."""
+        kept = {probe: where for probe, where in self.routed.items() if self.owners[probe] not in newcomers}
         return Judged(self.owners, kept)
 
     @property
@@ -100,7 +100,7 @@ def sampled(probes: list[tuple[Probe, str]]) -> list[tuple[Probe, str]]:
     return probes[:: max(1, -(-len(probes) // MOST_PROBES))]
 
 
-def refit(registry: Registry, texts: Texts, *, newcomer: str | None = None, accept: bool = False,
+def refit(registry: Registry, texts: Texts, *, newcomers: Collection[str] = (), accept: bool = False,
           head: bool = False) -> dict[str, Any]:  # fmt: skip
     """Fit a new version on everybody's prototypes, judge it by the residents' probes, and put it in use.
 
@@ -113,7 +113,8 @@ def refit(registry: Registry, texts: Texts, *, newcomer: str | None = None, acce
     names, scorer = everybodys_names(registry, roles.everybody), Scorer(roles, nobody, "prototypes")
     router = Router(registry, texts, gate=Gate(names, scorer, Settings.read(settings["prototypes"])))
     everybody = judge(router, probes)
-    before, now = _first_routed([each for each in probes if each[1] != newcomer]), everybody.without(newcomer)
+    residents = [each for each in probes if each[1] not in newcomers]
+    before, now = _first_routed(residents), everybody.without(newcomers)
     evidence = {"questions": now.questions, "accuracy_before": before, "accuracy_now": now.accuracy}
     fitted_on = {"fitted_on": sorted(roles.everybody)}
     kept = active_gate(registry)

@@ -119,7 +119,7 @@ def _make_and_commit(
     row = registry.commit(reservation, onboarded(stage, plan, made, digest, probes, finding, spoken, readings))
     for kept in checkpoint.parent.glob(f"{plan.digest}*"):
         kept.unlink(missing_ok=True)
-    gate = refit_gate(registry, plan, spoken.texts, screen)
+    gate = refit_gate(registry, [plan.profile.name], spoken.texts, screen, accept=plan.request.accept_gate)
     return {**_document(row, plan, made, finding, time.monotonic() - started), "gate": gate}
 
 

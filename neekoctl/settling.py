@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -177,12 +177,13 @@ def onboarded(stage: Stage, plan: Plan, made: Made, digest: str, probes: list[Pr
     )
 
 
-def refit_gate(registry: Registry, plan: Plan, texts: Texts, screen: Screen) -> dict[str, Any] | None:
-    """A new version of the gate. The character has moved in by now, so a failure here is told and undoes nothing."""
+def refit_gate(registry: Registry, newcomers: Collection[str], texts: Texts, screen: Screen, *,
+               accept: bool) -> dict[str, Any] | None:  # fmt: skip
+    """A new version of the gate. The newcomers have moved in by now, so a failure here is told and undoes nothing."""
     from neekoctl.gating import refit
 
     try:
-        found = refit(registry, texts, newcomer=plan.profile.name, accept=plan.request.accept_gate)
+        found = refit(registry, texts, newcomers=newcomers, accept=accept)
     except NeekoError as error:
         screen.say(f"the gate stays as it was ({error}): run `neekoctl gate rebuild`")
         return None

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from registry.gates import probes_of_everybody
 from registry.store import Registry
 from tests.neekoctl.conftest import NAMES
 from tests.picos import write_profile
@@ -80,6 +81,13 @@ def test_only_what_is_written_is_compared(neekoctl, registry: Registry) -> None:
     trained(neekoctl, *TWO, "--kind", "shared", name="common")
     shown = neekoctl("cohort", "show", "common", "--json").document
     assert (shown["likeness"], shown["collapsed"]) == ([], False)
+
+
+def test_the_gate_is_judged_by_those_who_lived_here(neekoctl, registry: Registry, tmp_path: Path) -> None:
+    files = [write_profile(tmp_path, name) for name in ("Dog", "Eel", "Fly")]
+    document = trained(neekoctl, *(word for file in files for word in ("--character", file)))
+    lived = [owner for _, owner in probes_of_everybody(registry) if owner in NAMES]
+    assert document["gate"]["questions"] == len(lived) > 0
 
 
 def test_a_cohort_may_be_of_newcomers(neekoctl, home: Path, tmp_path: Path) -> None:
