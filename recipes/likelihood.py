@@ -71,14 +71,10 @@ def written_greedily(base: BaseModel, rows: Sequence[Row]) -> list[bool]:
 
 def totals(rows: Sequence[Row], said: Said) -> list[Score]:
     """One score a row from what `reply_logits` gave for these rows."""
-    return [Score(total, sum(row.scored)) for total, row in zip(sums(said, len(rows)).tolist(), rows, strict=True)]
-
-
-def sums(said: Said, rows: int) -> torch.Tensor:
-    """(rows,) total NLL of each, in float64."""
     parts = zip(said.logits.split(TOKENS_AT_ONCE), said.targets.split(TOKENS_AT_ONCE), strict=True)  # each is copied
     losses = torch.cat([functional.cross_entropy(*part, reduction="none") for part in parts]).double()
-    return losses.new_zeros(rows).index_add(0, said.owner, losses)
+    sums = torch.zeros(len(rows), dtype=torch.float64, device=losses.device).index_add_(0, said.owner, losses)
+    return [Score(total, sum(row.scored)) for total, row in zip(sums.tolist(), rows, strict=True)]
 
 
 def scored_under(bank: Bank, block: Block | None, rows: Sequence[Row]) -> list[Score]:
