@@ -46,8 +46,15 @@ def listed(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         served = sum(each["served"] for each in row["members"])
         state = "" if row["whole"] else "  [bold red]damaged[/]"
-        out().print(f"{escape(row['cohort'])} {row['version']}  {row['kind']}  {len(row['members'])} members, "
+        out().print(f"{escape(row['cohort'])} {row['version']}  {escape(row['kind'])}  {len(row['members'])} members, "
                     f"{served} served by it{state}")  # fmt: skip
+
+
+def removed(document: dict[str, Any]) -> None:
+    """What is gone, and what stays."""
+    versions = ", ".join(map(str, document["versions"]))
+    out().print(f"The cohort {document['removed']}, version {versions}, is gone; who is served by it keeps its block.",
+                markup=False)  # fmt: skip
 
 
 def shown(document: dict[str, Any]) -> None:

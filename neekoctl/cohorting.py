@@ -24,6 +24,7 @@ from neekoctl.settling import (
     RENEW_SECONDS,
     Screen,
     Spoken,
+    begin,
     every,
     heldout,
     measure_probes,
@@ -37,7 +38,7 @@ from neekoctl.settling import (
 from neekoctl.stage import Stage, choose_bank, set_stage
 from recipes.cohort_recipe import CohortRecipe, load_cohort_recipe
 from recipes.scores import Score, mean_nll, perplexity
-from registry.cohorts import cohort_digest, cohorts, dialogues, next_version, put_cohort, refuse_bad_name
+from registry.cohorts import cohort_digest, dialogues, next_version, put_cohort, refuse_bad_name, sweep, versions
 from registry.errors import NeekoError, UsageError
 from registry.heldout import split
 from registry.names import fold
@@ -69,6 +70,7 @@ class Wanted:
     base: str | None = None
     encoder: str | None = None
     accept_gate: bool = False
+    allowed: Tolerances = Tolerances()  # what an upgrade may lose
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,13 @@ class Group:
     bank: Bank
     plans: list[Plan]
 
-    @property
-    def digest(self) -> str:
-        """Names the run: the same data, settings but for step sizes, seed and base continue the same checkpoint."""
+    def digest(self, encoder: str | None) -> str:
+        """Names the run: the same data, settings but for step sizes, seed, base, and encoder where personas are read
+        continue the same checkpoint."""
         settings = {key: value for key, value in self.recipe.model_dump().items()
                     if key != "learning_rate" and not key.startswith("pace_")}  # fmt: skip
-        parts = [[plan.profile.digests() for plan in self.plans], settings, self.wanted.seed, self.bank.fingerprint]
+        parts = [[plan.profile.digests() for plan in self.plans], settings, self.wanted.seed, self.bank.fingerprint,
+                 encoder]  # fmt: skip
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -124,7 +127,7 @@ def _member(registry: Registry, word: str) -> tuple[Profile, Character | None]:
     row = registry.ready(word)
     talks = [{"messages": each.messages} for each in dialogues(registry, row)]
     if not talks:
-        raise UsageError(f"{row.name} moved in before dialogues were kept: name its profile file instead.")
+        raise UsageError(f"No dialogues of {row.name} are kept: name its profile file instead.")
     return Profile.model_validate({**row.description, "dialogues": talks}), row
 
 
@@ -148,9 +151,7 @@ def again(registry: Registry, wanted: Wanted, screen: Screen) -> Group:
     Raises:
         UsageError: there is no such cohort.
     """
-    rows = cohorts(registry, wanted.name)
-    if not rows:
-        raise UsageError(f"There is no cohort {wanted.name!r}: `neekoctl cohort list` shows which there are.")
+    rows = versions(registry, wanted.name)
     here = {row.name for row in registry.characters(status=("ready",), brief=True)}
     named = {fold(_member(registry, word)[0].name) for word in wanted.characters}  # who comes with another profile
     members = [each["name"] for each in rows[-1].members if each["name"] in here and fold(each["name"]) not in named]
@@ -241,11 +242,10 @@ def _learned(stage: Stage, group: Group, spoken: Sequence[Spoken], texts: Texts,
 
     started, registry = time.monotonic(), stage.registry
     members = [_member_of(stage, plan, words) for plan, words in zip(group.plans, spoken, strict=True)]
-    checkpoint = registry.layout.checkpoints / f"{group.digest}.safetensors"
+    encoder = texts.provenance if group.recipe.persona else None
+    checkpoint = registry.layout.checkpoints / f"{group.digest(encoder)}.safetensors"
     checkpoints = [checkpoint, *(own_checkpoint(checkpoint, place) for place in range(len(members)))]
-    if not group.wanted.resume:
-        for path in checkpoints:
-            path.unlink(missing_ok=True)
+    begin(checkpoints, group.wanted.resume, screen)
 
     def report(progress: Progress) -> None:
         screen.progress(progress)
@@ -256,7 +256,6 @@ def _learned(stage: Stage, group: Group, spoken: Sequence[Spoken], texts: Texts,
     state = run.go(report)
     learning.network.requires_grad_(False)
     blocks = completed(learning, own_parts(learning, report, checkpoint))
-    encoder = texts.provenance if group.recipe.persona else None
     cohort = Cohort(group.wanted.name, next_version(registry, group.wanted.name), learning.network,
                     [each.name for each in members], encoder, learning.personas)  # fmt: skip
     return Trained(learning, cohort, blocks, state, run.speed, time.monotonic() - started, checkpoints)
@@ -314,8 +313,8 @@ def _arrivals(stage: Stage, group: Group, run: Trained, spoken: Sequence[Spoken]
         measured.append((made, digest, measure_probes(stage, plan, digest, reservations[place], spoken[place], screen)))
         renew()
     finding = compare(before, bear_witness(stage, others, renew, THOROUGH))
-    return [_arrival(stage, plan, *measured[place], finding, spoken[place], reservations[place], len(group.plans))
-            for place, plan in enumerate(group.plans)], finding  # fmt: skip
+    return [_arrival(stage, plan, *measured[place], finding, spoken[place], reservations[place], group.wanted.allowed,
+                     len(group.plans)) for place, plan in enumerate(group.plans)], finding  # fmt: skip
 
 
 def _made(stage: Stage, plan: Plan, run: Trained, place: int) -> Made:
@@ -333,16 +332,16 @@ def _made(stage: Stage, plan: Plan, run: Trained, place: int) -> Made:
 
 
 def _arrival(stage: Stage, plan: Plan, made: Made, digest: str, probes: list[Probe], finding: Finding, spoken: Spoken,
-             reservation: Reservation, among: int) -> Arrival:  # fmt: skip
+             reservation: Reservation, allowed: Tolerances, among: int) -> Arrival:  # fmt: skip
     from neekoctl.certifying import first_reading
 
     row = onboarded(stage, plan, made, digest, probes, finding, spoken, first_reading(probes))
     after = [Score(probe.nll * probe.tokens, probe.tokens) for probe in probes]
     return Arrival(plan, reservation, row, made.nll_before, mean_nll(after) if after else None,
-                   _judged(stage, plan, after, among))  # fmt: skip
+                   _judged(stage, plan, after, allowed, among))  # fmt: skip
 
 
-def _judged(stage: Stage, plan: Plan, after: list[Score], among: int) -> Judged | None:
+def _judged(stage: Stage, plan: Plan, after: list[Score], allowed: Tolerances, among: int) -> Judged | None:
     """The new block against the one the member has, as a check elsewhere judges likelihood: more than tolerated, and
     no chance."""
     from neekoctl.measuring import scored
@@ -351,7 +350,7 @@ def _judged(stage: Stage, plan: Plan, after: list[Score], among: int) -> Judged 
         return None
     then = scored(stage, stage.mounted(plan.replaced), heldout(plan))
     found = Checked(plan.replaced, then=then, now=after, elsewhere=["another block"])
-    return Judged(found, Tolerances(), among)
+    return Judged(found, allowed, among)
 
 
 def _commit(registry: Registry, group: Group, run: Trained, moving: Sequence[Arrival], finding: Finding) -> None:
@@ -369,8 +368,12 @@ def _commit(registry: Registry, group: Group, run: Trained, moving: Sequence[Arr
             metrics={"steps": run.state.step, "best_step": run.state.best_step, "seconds": run.seconds,
                      "nll": None if run.state.nll_before is None else run.state.best_nll, "likeness": _alike(run)},
         )  # fmt: skip
-        registry.commit_all([(each.reservation, each.row) for each in moving],
-                            lambda session: put_cohort(registry, session, row, folder))  # fmt: skip
+        try:
+            registry.commit_all([(each.reservation, each.row) for each in moving],
+                                lambda session: put_cohort(registry, session, row, folder))  # fmt: skip
+        except BaseException:  # its folder may have its place by then
+            sweep(registry)
+            raise
 
 
 def _alike(run: Trained) -> list[list[float]]:

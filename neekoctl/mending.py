@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from registry.cohorts import damaged
+from registry.cohorts import damaged, harm, how_to_remove, sweep
 from registry.leases import host_name, is_running
 from registry.store import Registry
 
@@ -22,8 +22,9 @@ def examine(registry: Registry, *, prune: bool) -> list[dict[str, Any]]:
     found = [_finding(f"reservation of {name}, whose process is gone", fixed=True) for name in registry.clear_dead()]
     found += _scratch(registry)
     found += _blocks(registry, prune)
-    advice = "restore them from a copy, or `neekoctl cohort upgrade` trains a new version"
-    found += [_finding(what, harm=True, advice=advice) for what in damaged(registry)]
+    found += [_finding(what, fixed=True) for what in sweep(registry)]
+    found += [_finding(harm(row), harm=True, advice=f"restore them from a copy, or `{how_to_remove(row)}`")
+              for row in damaged(registry)]  # fmt: skip
     return found + _checkpoints(registry, prune)
 
 

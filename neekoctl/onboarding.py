@@ -18,6 +18,7 @@ from neekoctl.settling import (
     RENEW_SECONDS,
     Screen,
     Spoken,
+    begin,
     every,
     heldout,
     measure_probes,
@@ -29,8 +30,8 @@ from neekoctl.settling import (
     words_of,
 )
 from neekoctl.stage import Stage, set_stage
-from registry.cohorts import verified_cohort
-from registry.errors import EncoderMismatch
+from registry.cohorts import how_to_remove, verified_cohort
+from registry.errors import CohortDamaged, EncoderMismatch
 from registry.gates import fingerprint
 from registry.store import Registry, Reservation
 from registry.tables import Character
@@ -144,6 +145,10 @@ def _entry(stage: Stage, plan: Plan, spoken: Spoken) -> Entry | None:
 
     folder = verified_cohort(stage.registry, plan.cohort)
     cohort = load_cohort(folder, base_fingerprint=plan.bank.fingerprint, shapes=stage.base.shapes)
+    row = plan.cohort
+    if (cohort.name, cohort.version, cohort.encoder) != (row.name, row.version, row.encoder):
+        raise CohortDamaged(f"The files of cohort {row.name} version {row.version} are of {cohort.title}: "
+                            f"`{how_to_remove(row)}` forgets it.")  # fmt: skip
     cohort.network.to(stage.base.device)
     if not plan.request.from_profile:
         return Entry(cohort, plan.cohort.digest)
@@ -157,11 +162,7 @@ def _make(stage: Stage, plan: Plan, neighbours: list[Neighbour], entry: Entry | 
     from recipes.task import Task
 
     request = plan.request
-    kept = list(checkpoint.parent.glob(f"{plan.digest}*"))
-    for each in [] if request.resume else kept:
-        each.unlink(missing_ok=True)
-    if request.resume and not kept:
-        screen.say("nothing to resume: starting at the beginning")
+    begin(list(checkpoint.parent.glob(f"{plan.digest}*")), request.resume, screen)
 
     def report(progress: Progress) -> None:
         screen.progress(progress)

@@ -18,7 +18,7 @@ from neekoctl import kinship
 from neekoctl.kinship import Choice, Kin
 from neekoctl.stage import choose_bank
 from recipes.recipe import DEFAULT_PRESET, SIGN_ELECTING, Merging, Recipe, load_recipe
-from registry.cohorts import cohorts, newest_cohort
+from registry.cohorts import cohorts, harm, is_whole, newest_cohort
 from registry.errors import UsageError
 from registry.heldout import Split, split
 from registry.names import fold
@@ -129,7 +129,7 @@ def plan(registry: Registry, request: Request, say: Callable[[str], None]) -> Pl
         raise UsageError(
             f"{profile.name} has no dialogues left to tune on once probes are kept aside: leave --tune out."
         )
-    cohort = _cohort(registry, request, bank)
+    cohort = _cohort(registry, request, bank, say)
     return Plan(request, profile, recipe, parts, bank, choice, replaced=replaced, cohort=cohort)
 
 
@@ -187,22 +187,29 @@ def _choice(registry: Registry, request: Request, profile: Profile, bank: Bank) 
     return None if request.strategy == "auto" and none_found and request.choice == Choice() else request.choice
 
 
-def _cohort(registry: Registry, request: Request, bank: Bank) -> Cohort | None:
-    """The cohort that is wanted; `auto` takes the newest where there is one.
+def _cohort(registry: Registry, request: Request, bank: Bank, say: Callable[[str], None]) -> Cohort | None:
+    """The cohort that is wanted; `auto` takes the newest where there is one, its files whole.
 
     Raises:
         UsageError: there is none, or it reads no personas and is to read one.
     """
     wanted = request.strategy == "hyper" or request.warm_start == FROM_COHORT or request.from_profile
     if not wanted and request.cohort is None:
-        there = request.strategy == "auto" and any(row.bank_id == bank.id for row in cohorts(registry))
-        if not there:
-            return None
+        return _newest_whole(registry, bank, say) if request.strategy == "auto" else None
     row = newest_cohort(registry, bank, request.cohort)
     if request.from_profile and row.encoder is None:
         raise UsageError(f"The cohort {row.name} reads no personas: train one with `--set persona=true`, or leave "
                          f"--from-profile out.")  # fmt: skip
     return row
+
+
+def _newest_whole(registry: Registry, bank: Bank, say: Callable[[str], None]) -> Cohort | None:
+    """`auto` does without a cohort whose files are damaged, and says so."""
+    for row in reversed([row for row in cohorts(registry) if row.bank_id == bank.id]):
+        if is_whole(registry, row):
+            return row
+        say(f"{harm(row)}: going on without it")
+    return None
 
 
 def with_kin(registry: Registry, plan: Plan, encoder: str, persona: Prototype) -> Plan:

@@ -63,7 +63,7 @@ def validation(path: Path) -> dict[str, Any]:
     """What a good profile holds. Raises ProfileError with every fault otherwise."""
     profile = load_profile(path)
     parts = split(profile.dialogues)
-    if not parts.train:
+    if profile.dialogues and not parts.train:
         raise ProfileError([Fault(path.name, "dialogues", "too few: nothing is left to train on; add conversations")])
     return {
         "name": profile.name,
@@ -82,6 +82,8 @@ def _advice(profile: Profile) -> list[str]:
     advice = []
     if any(reply.startswith(PLACEHOLDER) for reply in replies):
         advice.append("some replies are still the scaffold's: write your own, or the character will say them")
+    if not replies:
+        return ["nothing can be trained on; --strategy hyper and --strategy fuse need no dialogues"]
     if len(replies) < FEW:
         few = f"{len(replies)} replies are few: a voice begins at about {FEW}, and sixty make it unmistakable"
         advice.append(f"{few}; --strategy auto makes the most of fewer")

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from neekoctl.planning import Plan
@@ -68,6 +69,15 @@ def refuse_full_disk(registry: Registry, ranks: int) -> None:
             f"Only {free / 2**20:.0f} MiB are free under {registry.layout.home}, and this onboarding may need "
             f"{needed / 2**20:.0f}: free some space or set NEEKOCTL_HOME elsewhere."
         )
+
+
+def begin(checkpoints: Iterable[Path], resume: bool, screen: Screen) -> None:
+    """From these checkpoints, or without them at the beginning."""
+    kept = [path for path in checkpoints if path.exists()]
+    for path in [] if resume else kept:
+        path.unlink(missing_ok=True)
+    if resume and not kept:
+        screen.say("nothing to resume: starting at the beginning")
 
 
 def to_learn(plan: Plan) -> list[Messages]:

@@ -5,13 +5,13 @@ Only safetensors and JSON are read; what a folder claims is checked against what
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
@@ -46,19 +46,32 @@ class Cohort:
             return self.network.embeddings(personas).mean(0)
 
 
+class Config(BaseModel):
+    """What `config.json` says."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    format: int = FORMAT
+    name: str
+    version: int
+    members: Annotated[list[str], Field(min_length=1)]
+    encoder: str | None
+    base_fingerprint: str
+    persona_width: Annotated[int, Field(ge=0, le=8192)]
+    recipe: CohortRecipe
+    shapes: dict[str, list[int]]
+
+
 def save_cohort(cohort: Cohort, folder: Path, *, base_fingerprint: str, shapes: Shapes) -> None:
     """Write the two files into an empty folder."""
-    config = {
-        "format": FORMAT, "name": cohort.name, "version": cohort.version, "members": list(cohort.members),
-        "encoder": cohort.encoder, "base_fingerprint": base_fingerprint,
-        "persona_width": cohort.network.persona_width, "recipe": cohort.network.recipe.model_dump(),
-        "shapes": {path: list(shape) for path, shape in sorted(shapes.items())},
-    }  # fmt: skip
+    config = Config(name=cohort.name, version=cohort.version, members=list(cohort.members), encoder=cohort.encoder,
+                    base_fingerprint=base_fingerprint, persona_width=cohort.network.persona_width,
+                    recipe=cohort.network.recipe, shapes=_listed(shapes))  # fmt: skip
     tensors = {name: each.detach().float().cpu().contiguous() for name, each in cohort.network.state_dict().items()}
     if cohort.personas is not None:
         tensors["personas"] = cohort.personas.detach().float().cpu().contiguous()
     (folder / "network.safetensors").write_bytes(save(tensors))
-    text = json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    text = json.dumps(config.model_dump(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     (folder / "config.json").write_text(text, encoding="utf-8")
 
 
@@ -66,27 +79,41 @@ def load_cohort(folder: Path, *, base_fingerprint: str, shapes: Shapes) -> Cohor
     """Read a cohort over this base.
 
     Raises:
-        CohortDamaged: unreadable, of another format or base, or its tensors are not its config's.
+        CohortDamaged: unreadable, of another format or base, or its tensors are not its config's or hold what is no
+            number.
     """
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        _refuse_foreign(folder, config, base_fingerprint, shapes)
-        tensors = load_file(folder / "network.safetensors")
-        recipe = CohortRecipe.model_validate(config["recipe"])
-        personas = tensors.pop("personas", None)
-        network = HyperHalf(shapes, recipe, len(config["members"]), 0, int(config["persona_width"]))
-        network.load_state_dict(tensors)
-        network.requires_grad_(False)
-        return Cohort(config["name"], config["version"], network, config["members"], config["encoder"], personas)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, ValidationError) as error:
+        text = (folder / "config.json").read_bytes()
+        _refuse_another_format(folder, json.loads(text))
+        config = Config.model_validate_json(text)
+        if config.base_fingerprint != base_fingerprint or config.shapes != _listed(shapes):
+            raise CohortDamaged(f"{folder} was trained over another base: choose a cohort of this one.")
+        network, personas = _network(config, load_file(folder / "network.safetensors"), shapes)
+        return Cohort(config.name, config.version, network, config.members, config.encoder, personas)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CohortDamaged(f"{folder} holds no readable cohort ({reason}).") from error
 
 
-def _refuse_foreign(folder: Path, config: Mapping[str, Any], base_fingerprint: str, shapes: Shapes) -> None:
-    if config["format"] != FORMAT:
-        raise CohortDamaged(
-            f"{folder} is of format {config['format']} and this neekoctl reads {FORMAT}: use the one that wrote it."
-        )
-    if config["base_fingerprint"] != base_fingerprint or config["shapes"] != {k: list(v) for k, v in shapes.items()}:
-        raise CohortDamaged(f"{folder} was trained over another base: choose a cohort of this one.")
+def _network(config: Config, tensors: dict[str, torch.Tensor], shapes: Shapes) -> tuple[HyperHalf, torch.Tensor | None]:
+    """The network, and its members' personas."""
+    if not all(each.isfinite().all() for each in tensors.values()):
+        raise ValueError("some of its weights are no numbers")
+    personas, members = tensors.pop("personas", None), len(config.members)
+    if personas is not None and personas.shape != (members, config.persona_width):
+        raise ValueError("its personas are not those of its members")
+    network = HyperHalf(shapes, config.recipe, members, 0, config.persona_width)
+    network.load_state_dict(tensors)
+    network.requires_grad_(False)
+    return network, personas
+
+
+def _refuse_another_format(folder: Path, config: Any) -> None:
+    """Before it is looked at further: what another format means nobody here knows."""
+    if isinstance(config, dict) and (found := config.get("format")) != FORMAT:
+        told = f"{folder} is of format {found!r} and this neekoctl reads {FORMAT}"
+        raise CohortDamaged(f"{told}: use the one that wrote it.")
+
+
+def _listed(shapes: Shapes) -> dict[str, list[int]]:
+    return {path: list(shape) for path, shape in sorted(shapes.items())}

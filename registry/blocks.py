@@ -67,8 +67,8 @@ class BlockStore:
     def flush(self, folder: Path) -> str:
         """Force a finished folder to the disk; returns its digest. The slow half of `put`."""
         for name in FILES:
-            _sync(folder / name)
-        _sync(folder)
+            sync(folder / name)
+        sync(folder)
         return folder_digest(folder)
 
     def place(self, folder: Path, digest: str) -> None:
@@ -78,9 +78,9 @@ class BlockStore:
             shutil.rmtree(target)  # damaged since: these bytes are the right ones again
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
-            _sync(self.layout.blocks)
+            sync(self.layout.blocks)
             self._rename(folder, target)
-            _sync(target.parent)
+            sync(target.parent)
 
     def _rename(self, folder: Path, target: Path) -> None:
         try:
@@ -118,7 +118,8 @@ class BlockStore:
         shutil.rmtree(self.path(digest), ignore_errors=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Force a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -6,9 +6,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from sqlmodel import Session, col, func, select
+from sqlmodel import Session, col, select
 
-from registry.blocks import digest_of, file_digest
+from registry.blocks import digest_of, file_digest, sync
 from registry.errors import CohortDamaged, NameTaken, UsageError
 from registry.names import COHORT_NAME
 from registry.store import Registry
@@ -35,6 +35,19 @@ def cohorts(registry: Registry, name: str | None = None) -> list[Cohort]:
         return list(session.exec(query if name is None else query.where(Cohort.name == name)))
 
 
+def versions(registry: Registry, name: str, version: int | None = None) -> list[Cohort]:
+    """All versions of a cohort, the oldest first; or one of them.
+
+    Raises:
+        UsageError: there is no such thing.
+    """
+    found = [row for row in cohorts(registry, name) if version in (None, row.version)]
+    if not found:
+        called = f"version {version} of a cohort" if version else "cohort"
+        raise UsageError(f"There is no {called} {name!r}: `neekoctl cohort list` shows which there are.")
+    return found
+
+
 def newest_cohort(registry: Registry, bank: Bank, name: str | None = None) -> Cohort:
     """The newest version of a cohort over this bank; without a name, of the newest cohort.
 
@@ -50,8 +63,12 @@ def newest_cohort(registry: Registry, bank: Bank, name: str | None = None) -> Co
 
 
 def next_version(registry: Registry, name: str) -> int:
+    """One that no version had, nor one that was removed and somebody's block is of still."""
     with registry.reading() as session:
-        return 1 + (session.exec(select(func.max(Cohort.version)).where(Cohort.name == name)).one() or 0)
+        made = session.exec(select(Cohort.version).where(Cohort.name == name)).all()
+        cards = [recipe.get("cohort", {}) for recipe in session.exec(select(Character.recipe))]
+    kept = [int(card["version"]) for card in cards if card.get("name") == name]
+    return 1 + max([0, *made, *kept])
 
 
 def put_cohort(registry: Registry, session: Session, row: Cohort, folder: Path) -> None:
@@ -62,23 +79,61 @@ def put_cohort(registry: Registry, session: Session, row: Cohort, folder: Path) 
     """
     if session.exec(select(Cohort.id).where(Cohort.name == row.name, Cohort.version == row.version)).first():
         raise NameTaken(f"Version {row.version} of the cohort {row.name} was made by another command meanwhile: run "
-                        f"this one again.")  # fmt: skip
+                        f"this one again with --resume.")  # fmt: skip
     place(registry, row.name, row.version, folder)
     session.add(row)
 
 
 def place(registry: Registry, name: str, version: int, folder: Path) -> None:
-    """Move a finished folder to where a version lies, under the lock of the transaction that writes its row."""
+    """Move a finished folder to where a version lies, under the lock of the transaction that writes its row. Its bytes
+    are on the disk before its row can be."""
     target = registry.layout.cohort(name, version)
     shutil.rmtree(target, ignore_errors=True)  # of a process that was killed before its row was written
     target.parent.mkdir(parents=True, exist_ok=True)
+    for path in (*(folder / name for name in FILES), folder):
+        sync(path)
     folder.rename(target)
+    sync(target.parent)
 
 
-def damaged(registry: Registry) -> list[str]:
-    """In words: the versions whose files are not what was stored."""
-    return [f"the files of cohort {row.name} version {row.version} are missing or changed" for row in cohorts(registry)
-            if not is_whole(registry, row)]  # fmt: skip
+def sweep(registry: Registry) -> list[str]:
+    """Take away the folders that no row names: a process died, or failed, before its row was written. Returns what they
+    were, in words; under the write lock, so that nobody's folder waits for its row meanwhile."""
+    with registry.writing() as session:
+        known = {registry.layout.cohort(row.name, row.version) for row in session.exec(select(Cohort))}
+        stray = sorted(set(registry.layout.cohorts.glob("*/*")) - known)
+        for folder in stray:
+            _delete(folder)
+    return [f"cohort {folder.parent.name} version {folder.name}, which no row names" for folder in stray]
+
+
+def remove(registry: Registry, row: Cohort) -> None:
+    """Forget a version. Its members keep their blocks, which are ordinary ones."""
+    with registry.writing() as session:
+        session.delete(session.exec(select(Cohort).where(Cohort.id == row.id)).one())
+        _delete(registry.layout.cohort(row.name, row.version))
+
+
+def _delete(folder: Path) -> None:
+    """With the folder of its cohort, when it was the last version there."""
+    shutil.rmtree(folder) if folder.is_dir() else folder.unlink(missing_ok=True)
+    if folder.parent.is_dir() and not any(folder.parent.iterdir()):
+        folder.parent.rmdir()
+
+
+def damaged(registry: Registry) -> list[Cohort]:
+    """The versions whose files are not what was stored."""
+    return [row for row in cohorts(registry) if not is_whole(registry, row)]
+
+
+def harm(row: Cohort) -> str:
+    """In words: what a damaged version has suffered."""
+    return f"the files of cohort {row.name} version {row.version} are missing or changed"
+
+
+def how_to_remove(row: Cohort) -> str:
+    """The command that forgets a version."""
+    return f"neekoctl cohort remove {row.name} --version {row.version}"
 
 
 def verified_cohort(registry: Registry, row: Cohort) -> Path:
@@ -90,7 +145,7 @@ def verified_cohort(registry: Registry, row: Cohort) -> Path:
     folder = registry.layout.cohort(row.name, row.version)
     if not is_whole(registry, row):
         raise CohortDamaged(f"The files of cohort {row.name} version {row.version} are missing or damaged: restore "
-                            f"{folder} from a backup, or train it anew.")  # fmt: skip
+                            f"{folder} from a backup, or `{how_to_remove(row)}` forgets it.")  # fmt: skip
     return folder
 
 

@@ -70,11 +70,15 @@ def _refuse_wrong_names(rows: Rows) -> None:
 
 
 def _refuse_wrong_cohorts(rows: Rows) -> None:
-    """Their names become folders."""
+    """Their names become folders, and their figures are drawn."""
     versions = Counter((row.name, row.version) for row in rows.cohort)
     for (name, version), count in versions.items():
         if not COHORT_NAME.fullmatch(name) or count > 1:
             raise ValueError(f"there can be no version {version} of a cohort {name[:80]!r}, or not twice")
+    for row in rows.cohort:
+        likeness = row.metrics.get("likeness", [])
+        if likeness and [len(line) for line in likeness] != [len(row.members)] * len(row.members):
+            raise ValueError(f"the likeness of the members of cohort {row.name} is not of them")
 
 
 def _refuse_wrong_history(rows: Rows) -> None:

@@ -47,9 +47,13 @@ class Layout:
         """The role embeddings of a large bank's residents: a copy, quicker to read than their rows."""
         return self.home / "roles" / f"{bank}.safetensors"
 
+    @property
+    def cohorts(self) -> Path:
+        return self.home / "cohorts"
+
     def cohort(self, name: str, version: int) -> Path:
         """A cohort's network and config."""
-        return self.home / "cohorts" / name / str(version)
+        return self.cohorts / name / str(version)
 
     @property
     def checkpoints(self) -> Path:

@@ -8,7 +8,6 @@ anchors and aliases are refused, which is what a YAML bomb is made of.
 import hashlib
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -90,7 +89,7 @@ class Profile(Strict):
 
     name: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
     persona: Text
-    dialogues: Annotated[list[Conversation], Field(min_length=1)]
+    dialogues: list[Conversation]  # [] where none are known: such a block is fused, or written by a network
     aliases: list[Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]] = []
     language: Text = "en"
     facts: list[Text] = []
@@ -153,13 +152,10 @@ def load_profile(path: Path) -> Profile:
     document = reading.document()
     if isinstance(document.get("dialogues"), str):
         document["dialogues"] = reading.dialogues(document["dialogues"])
-    unread = bool(reading.faults) and document.get("dialogues") == []  # that they are missing is no fault of its own
     try:
         profile = Profile.model_validate(document)
     except ValidationError as error:
-        reading.faults += [
-            reading.fault(detail) for detail in error.errors() if not (unread and detail["loc"] == ("dialogues",))
-        ]
+        reading.faults += map(reading.fault, error.errors())
     if reading.faults:
         raise ProfileError(sorted(reading.faults, key=reading.order))
     return profile
@@ -247,6 +243,8 @@ class _Reading:
                 continue
             self.lines[("dialogues", len(conversations))] = where
             conversations.append(value)
+        if not _numbered(text):
+            self.faults.append(Fault(str(self.lines[("dialogues",)]), "dialogues", "must hold at least 1"))
         return conversations
 
     def _beside(self, name: str) -> Path:
@@ -363,10 +361,8 @@ def _scalar(node: yaml.Node) -> Any:
     return int(node.value) if len(node.value) < LONGEST_NUMBER else node.value
 
 
-def _numbered(text: str) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            yield number, line
+def _numbered(text: str) -> list[tuple[int, str]]:
+    return [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
 
 
 def _broken(where: _Line, message: str, field: str = "") -> ProfileError:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, FailFast, Field, TypeAdapter, create_model
 from sqlmodel import SQLModel
 
-from registry.names import CONTROLS, is_a_name
+from registry.names import COHORT_NAME, CONTROLS, is_a_name
 from registry.tables import (
     Bank,
     Certificate,
@@ -118,6 +118,17 @@ def _measured(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
+def _weighed(value: dict[str, Any]) -> dict[str, Any]:
+    """How a cohort was trained, and how alike its members are: what is told and drawn of it."""
+    likeness = value.get("likeness", [])
+    lines = isinstance(likeness, list) and all(isinstance(line, list) for line in likeness)
+    if not lines or not all(_is_number(each) for line in likeness for each in line):
+        raise ValueError("must have numbers for likeness")
+    if not all(_is_number(value.get(key)) for key in ("steps", "best_step")):
+        raise ValueError("must have numbers of steps")
+    return value
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
@@ -173,15 +184,17 @@ BY_NAME: Mapping[str, Any] = {
     "digest": Digest, "members": Annotated[list[Any], AfterValidator(_harmless), AfterValidator(_named)],
     "messages": Annotated[list[Any], AfterValidator(_harmless), AfterValidator(_talk)],
     "reply": Annotated[list[Number], FailFast()], "reply_text": str,  # what the model said, whatever that was
+    "cohort.kind": Annotated[str, Field(pattern=f"^{COHORT_NAME.pattern}$")],
+    "cohort.metrics": Annotated[Json, AfterValidator(_weighed)],
 }  # fmt: skip
 
 
-def _column(name: str, info: Any) -> tuple[Any, Any]:
-    """The type of a column, and what it is in bundles from before it was."""
+def _column(table: str, name: str, info: Any) -> tuple[Any, Any]:
+    """The type of a column of a table, and what it is in bundles from before it was."""
     parts = [part for part in get_args(info.annotation) if part is not NoneType]
     optional = len(get_args(info.annotation)) > len(parts)
     plain = parts[0] if optional else info.annotation
-    shape = BY_NAME.get(name, BY_TYPE.get(plain, plain))
+    shape = BY_NAME.get(f"{table}.{name}", BY_NAME.get(name, BY_TYPE.get(plain, plain)))
     if BY_NAME.get(name) is Key or info.is_required():
         return shape, ...
     made = info.default_factory
@@ -190,7 +203,7 @@ def _column(name: str, info: Any) -> tuple[Any, Any]:
 
 
 def _row(name: str, table: type[SQLModel]) -> type[BaseModel]:
-    columns = {key: _column(key, info) for key, info in table.model_fields.items() if key not in LEASE}
+    columns = {key: _column(name, key, info) for key, info in table.model_fields.items() if key not in LEASE}
     strict = ConfigDict(extra="forbid", strict=True)
     made: type[BaseModel] = create_model(name, __config__=strict, **columns)  # type: ignore[call-overload]
     return made

@@ -14,10 +14,10 @@ from pydantic_core import from_json
 from sqlmodel import Session, select
 
 from registry.bundle import LARGEST_HEAD, Bundle
-from registry.cohorts import place
+from registry.cohorts import place, sweep
 from registry.errors import NeekoError
 from registry.store import Registry
-from registry.tables import Character, Cohort, Gate
+from registry.tables import Character, Gate
 
 NOTES = ("adapter_config.json", "neeko.json")  # what a block says of itself
 LARGEST_NOTE = 2**20  # bytes; a real one has a few thousand
@@ -105,7 +105,7 @@ def undone(registry: Registry, parcel: Parcel) -> Iterator[None]:
         registry.discard(parcel.blocks)
         with registry.writing() as session:
             sweep_heads(registry, session)
-            sweep_cohorts(registry, session, parcel)
+        sweep(registry)
         raise
 
 
@@ -132,13 +132,6 @@ def put_cohorts(registry: Registry, parcel: Parcel) -> None:
     """Give each version its place."""
     for (name, version), folder in parcel.cohorts.items():
         place(registry, name, version, folder)
-
-
-def sweep_cohorts(registry: Registry, session: Session, parcel: Parcel) -> None:
-    """Take away those of the parcel's versions that no row names."""
-    known = {(row.name, row.version) for row in session.exec(select(Cohort))}
-    for name, version in parcel.cohorts.keys() - known:
-        shutil.rmtree(registry.layout.cohort(name, version), ignore_errors=True)
 
 
 def put_heads(registry: Registry, parcel: Parcel, heads: Mapping[int, int]) -> None:

@@ -19,7 +19,7 @@ from neekoctl.checks.verdicts import Judged
 from neekoctl.gating import reaches
 from neekoctl.stage import bank_of, set_stage
 from recipes.scores import mean_nll
-from registry.cohorts import damaged
+from registry.cohorts import damaged, harm
 from registry.errors import BaseMismatch, NeekoError
 from registry.readings import first_distinctness, put_readings
 from registry.revisions import newest, unaccounted
@@ -50,7 +50,7 @@ def check(registry: Registry, scope: Scope, allowed: Tolerances, *, say: Say, re
 
 def _document(registry: Registry, judged: Sequence[Judged], gate: dict[str, Any], left_out: list[str],
               allowed: Tolerances) -> dict[str, Any]:  # fmt: skip
-    common = [*unaccounted(registry), *damaged(registry)]
+    common = [*unaccounted(registry), *map(harm, damaged(registry))]
     sections = summary.sections(judged, gate, allowed, common)
     regressed = any(section["verdict"] == "regressed" for section in sections.values())
     return {

@@ -1,9 +1,11 @@
-"""`neekoctl cohort train | upgrade | list | show`."""
+"""`neekoctl cohort train | upgrade | list | show | remove`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from neekoctl.commands.asking import ask
 from neekoctl.commands.options import Base, Encoder, Json
 
 app = typer.Typer(help="Characters trained together: a network writes each one's block.", no_args_is_help=True)
@@ -60,17 +62,24 @@ def upgrade(
     seed: Seed = 0,
     resume: Resume = False,
     accept_gate: AcceptGate = False,
+    config: Annotated[
+        Path | None, typer.Option(help="What may be lost, as for check; check.yaml if there is one here.")
+    ] = None,
+    tolerance: Annotated[
+        list[str] | None, typer.Option(metavar="MEASURE=VALUE", help="Overrule one of them.", show_default=False)
+    ] = None,
     json: Json = False,
 ) -> None:
     """Train a new version, and switch those members whose likelihood a check would let pass, or nobody."""
     from neekoctl import cohort_screen, render
+    from neekoctl.checks.tolerances import tolerances
     from neekoctl.cohorting import Wanted, again
     from neekoctl.cohorting import train as run
     from registry.layout import Layout
     from registry.store import Registry
 
     wanted = Wanted(name, tuple(character or ()), changes=tuple(change or ()), seed=seed, resume=resume,
-                    accept_gate=accept_gate)  # fmt: skip
+                    accept_gate=accept_gate, allowed=tolerances(config, tolerance or []))  # fmt: skip
     registry = Registry(Layout.default())
     with render.TrainingScreen().open() as screen:
         document = run(registry, again(registry, wanted, screen), screen, only_better=True)
@@ -96,14 +105,33 @@ def show(name: Name, json: Json = False) -> None:
     """The newest version: whom it knows, how it was trained, and how alike the written halves are."""
     from neekoctl import cohort_screen, render
     from neekoctl.cohort_report import described
-    from registry.cohorts import cohorts
-    from registry.errors import UsageError
+    from registry.cohorts import versions
     from registry.layout import Layout
     from registry.store import Registry
 
     registry = Registry(Layout.default())
-    rows = cohorts(registry, name)
-    if not rows:
-        raise UsageError(f"There is no cohort {name!r}: `neekoctl cohort list` shows which there are.")
-    document = described(registry, rows[-1])
+    document = described(registry, versions(registry, name)[-1])
     render.document(document) if json else cohort_screen.shown(document)
+
+
+@app.command("remove")
+def remove(
+    name: Name,
+    version: Annotated[int | None, typer.Option(min=1, help="This one alone.", show_default="all")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    json: Json = False,
+) -> None:
+    """Forget a cohort's network; its members keep their blocks, and nobody else can come to it."""
+    from neekoctl import cohort_screen, render
+    from registry.cohorts import remove as forget
+    from registry.cohorts import versions
+    from registry.layout import Layout
+    from registry.store import Registry
+
+    registry = Registry(Layout.default())
+    rows = versions(registry, name, version)
+    ask(yes, f"remove version {', '.join(str(row.version) for row in rows)} of the cohort {name}")
+    for row in rows:
+        forget(registry, row)
+    document = {"removed": name, "versions": [row.version for row in rows]}
+    render.document(document) if json else cohort_screen.removed(document)

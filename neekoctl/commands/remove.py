@@ -1,10 +1,10 @@
 """`neekoctl remove`."""
 
-import sys
 from typing import Annotated
 
 import typer
 
+from neekoctl.commands.asking import ask
 from neekoctl.commands.options import Json, Name
 
 
@@ -15,17 +15,13 @@ def remove(
 ) -> None:
     """Free a character's ranks and names; its block stays until `doctor --prune`."""
     from neekoctl import render
-    from registry.errors import UsageError
     from registry.layout import Layout
     from registry.lineage import children
     from registry.store import Registry
 
     registry = Registry(Layout.default())
     row = registry.ready(name)
-    if not yes and not sys.stdin.isatty():
-        raise UsageError(f"Without a terminal nobody can be asked: repeat with --yes to remove {row.name}.")
-    if not yes and not typer.confirm(f"Remove {row.name} and free ranks [{row.start}, {row.stop})?", err=True):
-        raise typer.Exit(1)
+    ask(yes, f"remove {row.name} and free ranks [{row.start}, {row.stop})")
     left = children(registry, row)
     registry.remove(row)
     document = {

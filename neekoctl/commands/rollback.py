@@ -1,10 +1,10 @@
 """`neekoctl rollback`."""
 
-import sys
 from typing import Annotated
 
 import typer
 
+from neekoctl.commands.asking import ask
 from neekoctl.commands.options import Json
 
 
@@ -16,16 +16,10 @@ def rollback(
     """Bring back who lived here right after a revision: the same ranges, names, blocks and gate."""
     from neekoctl import render
     from neekoctl.returning import go_back
-    from registry.errors import UsageError
     from registry.layout import Layout
     from registry.store import Registry
 
-    if not yes and not sys.stdin.isatty():
-        raise UsageError(
-            f"Without a terminal nobody can be asked: repeat with --yes to go back to revision {revision}."
-        )
-    if not yes and not typer.confirm(f"Go back to revision {revision}?", err=True):
-        raise typer.Exit(1)
+    ask(yes, f"go back to revision {revision}")
     document = go_back(Registry(Layout.default()), revision)
     render.document(document) if json else render.went_back(document)
     if damaged := document["certificate"]["changed"]:

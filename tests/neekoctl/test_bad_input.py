@@ -60,7 +60,7 @@ def test_a_name_or_alias_already_taken(neekoctl, moth: Path, tmp_path: Path, reg
 
 def test_a_profile_with_faults_lists_them_all_and_under_json_says_so_in_one_document(neekoctl, tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
-    path.write_text("name: 12\npersna: x\ndialogues: []\n")
+    path.write_text("name: 12\npersna: x\ndialogues: 3\n")
     done = neekoctl("add-character", path, "--json")
     assert done.code == 1
     assert all(words in done.err for words in ("line 1: name", "line 2: persna", "`persona`", "line 3: dialogues"))

@@ -288,7 +288,7 @@ def test_a_rehearsal_tells_all_and_keeps_nothing(registry: Registry, tmp_path: P
     assert load(there, bundle) == rehearsed
 
 
-@pytest.mark.parametrize("at", ["blocks.BlockStore.place", "blocks._sync", "arriving.insert", "arriving.put_heads"])
+@pytest.mark.parametrize("at", ["blocks.BlockStore.place", "blocks.sync", "arriving.insert", "arriving.put_heads"])
 def test_a_loading_that_fails_midway_leaves_nothing(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:

@@ -171,7 +171,6 @@ WRONG = [
     (GOOD.replace("lives in a lamp", "''"), "moth.yaml line 2: persona: must not be empty"),
     (GOOD.replace("name: Moth\n", ""), "moth.yaml line 1: name: is required"),
     (GOOD.replace("dialogues: moth.jsonl\n", ""), "moth.yaml line 1: dialogues: is required"),
-    (GOOD.replace("moth.jsonl", "[]"), "moth.yaml line 3: dialogues: must hold at least 1"),
     (GOOD.replace("moth.jsonl", ""), "moth.yaml line 3: dialogues: must be a list"),
     (GOOD.replace("moth.jsonl", "7"), "moth.yaml line 3: dialogues: must be a list"),
     (GOOD.replace("moth.jsonl", "[hello]"), "moth.yaml line 3: dialogues.0: must be a mapping"),
@@ -352,6 +351,11 @@ def test_what_json_readers_let_through_or_choke_on_is_a_fault_on_its_line(tmp_pa
 def test_an_unknown_key_in_a_line_is_a_fault(tmp_path: Path) -> None:
     (found,) = faults(write(tmp_path, GOOD, TALK + '{"speaker": "Moth", ' + TALK[1:]))
     assert found.startswith("moth.jsonl line 2: dialogues.1.speaker: is not a known key")
+
+
+def test_a_profile_may_say_that_it_has_no_dialogues(tmp_path: Path) -> None:
+    profile = load_profile(write(tmp_path, GOOD.replace("moth.jsonl", "[]")))
+    assert (profile.name, profile.dialogues) == ("Moth", [])
 
 
 def test_an_empty_jsonl_is_a_fault_of_the_profile(tmp_path: Path) -> None:

@@ -66,8 +66,7 @@ def _table(results: Results) -> Iterator[str]:
         rest = [results.interval(measure, way).shown(signs=".3f") for measure in (distinctness, rouge, bleu)]
         if not any(results.found[way, seed, results.people[0]].other for seed in results.seeds):
             rest[0] = "one block" if way == SHARED.name else "the gate's pick"
-        alike, (step, seconds) = results.told_apart(way), results.took(way)
-        yield f"| {way} | {perplexity} | {' | '.join(rest)} | {alike:.2f} | {step:.0f} | {seconds:.0f} |"
+        yield f"| {way} | {perplexity} | {' | '.join(rest)} | {results.told_apart(way):.2f} | {results.took(way):.0f} |"
 
 
 def _pairs(results: Results) -> Iterator[str]:
@@ -236,14 +235,14 @@ the nearest other character, everything else as it was; where all have one block
 
 ## Every way of training several characters (Tables 3 and 5 of the paper)
 
-| way | perplexity | distinctness | ROUGE-L | BLEU | cosine of A | best step | seconds |
-|---|---|---|---|---|---|---|---|
+| way | perplexity | distinctness | ROUGE-L | BLEU | cosine of A | best step |
+|---|---|---|---|---|---|---|
 {table}
 
 *Neeko* is the first row's blocks with a gate before them, which is given the question and no name: what it mistakes
 costs likelihood, and naming the character (`--as`) brings it back to the first row. In every way of HyCoRA but one of
-those that were tried, half the weight is the first row's block, a member's own part ([cohorts](../cohorts.md)); cosine,
-steps and seconds are those of the training together.
+those that were tried, half the weight is the first row's block, a member's own part ([cohorts](../cohorts.md)); cosine
+and best step are those of the training together. How long a step takes: [benchmarks](../benchmarks.md).
 
 ## By how much HyCoRA is better (bold: the interval leaves out zero; likelihood and distinctness in nats a token)
 
@@ -259,8 +258,8 @@ steps and seconds are those of the training together.
 
 ## The same with the four characters that ship with the project
 
-| way | perplexity | distinctness | ROUGE-L | BLEU | cosine of A | best step | seconds |
-|---|---|---|---|---|---|---|---|
+| way | perplexity | distinctness | ROUGE-L | BLEU | cosine of A | best step |
+|---|---|---|---|---|---|---|
 {starters}
 
 | HyCoRA is better than | likelihood | distinctness | ROUGE-L | BLEU |

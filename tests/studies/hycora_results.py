@@ -81,9 +81,9 @@ class Results:
         """Mean cosine of A between characters."""
         return float(self.stacked(way, "likeness").mean())
 
-    def took(self, way: str) -> tuple[float, float]:
-        """Mean step of the best state, and median seconds."""
-        return float(self.stacked(way, "best_step").mean()), float(np.median(self.stacked(way, "seconds")))
+    def took(self, way: str) -> float:
+        """Mean step of the best state."""
+        return float(self.stacked(way, "best_step").mean())
 
 
 class Arrivals:
