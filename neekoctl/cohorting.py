@@ -252,10 +252,11 @@ def _learned(stage: Stage, group: Group, spoken: Sequence[Spoken], texts: Texts,
         renew()
 
     learning = Learning(stage.bank, members, group.recipe, group.wanted.seed)
+    screen.say(f"{len(members)} learn together")
     run = Run(learning, group.recipe, checkpoint)
     state = run.go(report)
     learning.network.requires_grad_(False)
-    blocks = completed(learning, own_parts(learning, report, checkpoint))
+    blocks = completed(learning, own_parts(learning, report, checkpoint, screen.say))
     cohort = Cohort(group.wanted.name, next_version(registry, group.wanted.name), learning.network,
                     [each.name for each in members], encoder, learning.personas)  # fmt: skip
     return Trained(learning, cohort, blocks, state, run.speed, time.monotonic() - started, checkpoints)

@@ -99,7 +99,7 @@ def words_of(registry: Registry, plan: Plan, texts: Texts, screen: Screen) -> li
     from neekoctl.gating import prototypes
 
     refuse_another_encoder(registry, texts.provenance)
-    screen.say("embedding the persona and what is known of it")
+    screen.say(f"embedding the persona of {plan.profile.name} and what is known of it")
     prompts = [turn.content for talk in plan.split.train for turn in talk.messages[::2]]
     return prototypes(plan.profile, prompts, texts)
 

@@ -8,7 +8,7 @@ Both were trained to speak for the member by themselves: their weighted sum is t
 than either (model soups, arXiv 2203.05482). Nothing of one member's own part depends on another's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from zlib import crc32
 
@@ -28,14 +28,20 @@ def own_checkpoint(path: Path, place: int) -> Path:
     return path.with_name(f"{path.stem}.{place}{path.suffix}")
 
 
-def own_parts(learning: Learning, report: Report = lambda _: None, checkpoint: Path | None = None) -> list[Block]:
+def own_parts(learning: Learning, report: Report = lambda _: None, checkpoint: Path | None = None,
+              say: Callable[[str], None] = lambda _: None) -> list[Block]:  # fmt: skip
     """Everybody's, each at the state that is best on its own probes; none where the recipe has no epochs for them.
+    `say` hears whose turn it is.
 
     Raises:
         TrainingFailed: a loss is no finite number.
     """
     places = range(len(learning.members) if learning.recipe.own_epochs else 0)
-    return [_alone(learning, place, report, checkpoint) for place in places]
+    found = []
+    for place in places:
+        say(f"{learning.members[place].name} learns alone ({place + 1} of {len(places)})")
+        found.append(_alone(learning, place, report, checkpoint))
+    return found
 
 
 def completed(learning: Learning, own: Sequence[Block]) -> list[Block]:

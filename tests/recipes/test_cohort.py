@@ -35,7 +35,11 @@ def recipe(kind: str = "hycora", **changes: object) -> CohortRecipe:
 
 @pytest.fixture
 def bank(pico_llama: Path) -> Bank:
-    base = load_base(pico_llama, name="pico", fingerprint="f", device=torch.device("cpu"))
+    return bank_on("cpu", pico_llama)
+
+
+def bank_on(device: str, folder: Path) -> Bank:
+    base = load_base(folder, name="pico", fingerprint="f", device=torch.device(device))
     for parameter in base.model.parameters():
         parameter.mul_(3.0)
     return Bank(base)

@@ -12,12 +12,14 @@ from recipes.bank import Bank
 from recipes.cohort import Learning, Member
 from recipes.cohort_file import Cohort, load_cohort, save_cohort
 from recipes.exchanges import PromptForm
+from recipes.expansion import expand
 from recipes.hyper import Entry, hyper
+from recipes.own_part import completed, own_parts
 from recipes.recipe import load_recipe
 from recipes.running import Run
 from recipes.task import Task
 from registry.errors import CohortDamaged
-from tests.recipes.test_cohort import bank, members, recipe
+from tests.recipes.test_cohort import bank, bank_on, members, recipe
 
 __all__ = ["bank"]
 SHIFT = torch.eye(5)[3]  # a persona nobody has
@@ -125,3 +127,24 @@ def test_members_without_probes_end_with_the_last_state(bank: Bank) -> None:
     state = Run(learning, learning.recipe).go()
     assert state.nll_before is None
     assert any(bool(each.any()) for each in learning.network.shared_b.values())
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.cuda, pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="runs on a machine with a CUDA card")])])  # fmt: skip
+@pytest.mark.parametrize("generated", ["a", "b", "both", "none"])
+def test_a_cohort_runs_where_its_base_is(generated: str, device: str, pico_llama: Path, tmp_path: Path) -> None:
+    there = bank_on(device, pico_llama)
+    settings = recipe(generated=generated, persona=generated != "none", own_epochs=4, contrast_start=0)
+    learning = Learning(there, members(there.base, personas=settings.persona), settings, seed=0)
+    Run(learning, settings).go()
+    learning.network.requires_grad_(False)
+    blocks = completed(learning, own_parts(learning))
+    found = Cohort("founders", 1, learning.network, [each.name for each in learning.members], None, learning.personas)
+    save_cohort(found, tmp_path, base_fingerprint="f", shapes=there.base.shapes)
+    entry = Entry(load_cohort(tmp_path, base_fingerprint="f", shapes=there.base.shapes), "d", SHIFT)
+    entry.cohort.network.to(there.base.device)
+    made = [each(task(there, entry)) for each in (hyper, expand)]
+    assert all(each.nll_after < each.nll_before for each in made)
+    factors = [factor for block in (*blocks, *(each.block for each in made)) for pair in block.pairs.values()
+               for factor in pair]  # fmt: skip
+    assert {(factor.device.type, factor.dtype) for factor in factors} == {("cpu", torch.float32)}
