@@ -131,6 +131,9 @@ def onboarded(document: dict[str, Any]) -> None:
     if document["strategy"] == "fuse" and document["heldout_nll_before"] is not None:
         before, after = (math.exp(document[f"heldout_nll_{when}"]) for when in ("before", "after"))
         console.print(f"Held-out perplexity {before:.2f} -> {after:.2f}, with nothing of its own learned.")
+    if (document["heldout_nll_before"] or 0) < (document["heldout_nll_after"] or 0):
+        told = "The bare base finds the held-out replies likelier than this block does: --strategy auto weighs the ways"
+        console.print(f"[yellow]{told}, and more dialogues help.[/]")
     for parent in document["parents"]:
         console.print(f"  {_bar(parent['weight'])} {parent['weight']:+.2f} {escape(parent['character'])}")
     speed = f", {document['tokens_per_second']:.0f} tokens/s in training" if document["tokens_per_second"] else ""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from recipes.block import Block
 from recipes.exchanges import Row
 from recipes.expansion import expand
 from recipes.fusion import PASSES, TUNED_ON, fuse
@@ -95,6 +96,24 @@ def sources(task: Task) -> list[Source]:
     return [source for source, there in found.items() if there]
 
 
+def _start(task: Task, source: Source) -> Block:
+    """What a source gives before anything is trained."""
+    if source == "neighbours":
+        return _fused(task).block
+    assert task.entry is not None
+    return task.entry.block()
+
+
+def _helpful(task: Task, probes: list[Row]) -> list[Source]:
+    """The sources whose start finds the newcomer's own replies likelier than the bare base does: all of them are held
+    out as long as nothing is trained. What comes from people who speak otherwise is a worse start than none."""
+    rows = [*probes, *(task.rows() if task.train else [])][:ROWS_AT_ONCE]
+    if not rows or not sources(task):
+        return sources(task)
+    base = mean_nll(scored_under(task.bank, None, rows))
+    return [each for each in sources(task) if mean_nll(scored_under(task.bank, _start(task, each), rows)) < base]
+
+
 def why_alone(exchanges: int, probes: int, sources: Collection[Source]) -> str:
     """Why the ladder has one rung."""
     if not sources:
@@ -130,9 +149,10 @@ def advise(task: Task) -> Made:
         NeekoError: there is neither anybody to fuse nor anything to train on.
     """
     probes = task.probes()
-    rungs = ladder(task.exchanges, len(probes), sources(task))
+    helpful = sources(task) if len(probes) >= FEWEST_PROBES else _helpful(task, probes)  # more tell by themselves
+    rungs = ladder(task.exchanges, len(probes), helpful)
     if len(rungs) == 1:
-        return _unopposed(task, rungs[0], len(probes))
+        return _unopposed(task, rungs[0], len(probes), helpful)
     started = time.monotonic()
     base = scored_under(task.bank, None, probes)
     pace = (time.monotonic() - started) / len(probes)  # seconds of one conversation's pass forward
@@ -174,10 +194,12 @@ def _left(task: Task) -> float:
     return float("inf") if task.until is None else task.until - time.monotonic()
 
 
-def _unopposed(task: Task, rung: Rung, probes: int) -> Made:
+def _unopposed(task: Task, rung: Rung, probes: int, helpful: Sequence[Source]) -> Made:
     """One rung alone is possible, or nothing would tell two apart."""
-    why = why_alone(task.exchanges, probes, sources(task))
-    if task.neighbours and rung.passes(task) and rung.passes(task) * _pace(task) > _left(task):
+    why = why_alone(task.exchanges, probes, helpful)
+    if sources(task) and not helpful:
+        why = "the bare base finds the newcomer's replies likelier than anybody's block or a cohort would"
+    if "neighbours" in helpful and rung.passes(task) and rung.passes(task) * _pace(task) > _left(task):
         rung, why = LADDER[0], f"{rung.name} would take more than the budget has left"
     made = rung.make(task)
     details = {**made.details, "asked": "auto", "probes": probes, "rungs": [{"rung": rung.name}]}

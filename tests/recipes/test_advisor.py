@@ -92,6 +92,7 @@ class Stand:
         self.nlls, self.made = nlls, []  # type: ignore[var-annotated]
         rungs = tuple(replace(rung, make=self.maker(rung.name)) for rung in LADDER)
         monkeypatch.setattr(advisor, "LADDER", rungs)
+        monkeypatch.setattr(advisor, "_start", lambda task, source: {"neighbours": "fuse", "cohort": "hyper"}[source])
         monkeypatch.setattr(advisor, "scored_under", lambda bank, block, rows: scores(*nlls[block or "base"]))
         probes = [[]] * len(nlls["base"])
         recipe: Any = type("R", (), {"epochs": 4})
@@ -109,6 +110,9 @@ class Stand:
 class _Task(Task):
     def probes(self) -> list[Any]:
         return list(self.heldout)
+
+    def rows(self) -> list[Any]:
+        return list(self.train)
 
 
 FLAT = [3.0, 3.1, 2.9, 3.2, 3.0, 3.1]
@@ -147,10 +151,23 @@ def test_few_exchanges_climb_less_high(monkeypatch) -> None:
 
 
 def test_too_few_probes_to_compare_leave_it_to_the_amount_of_data(monkeypatch) -> None:
-    stand = Stand(monkeypatch, {"base": FLAT[: FEWEST_PROBES - 1]}, exchanges=5)
+    few = FLAT[: FEWEST_PROBES - 1]
+    stand = Stand(monkeypatch, {"base": few, "fuse": [each - 0.1 for each in few]}, exchanges=5)
     made = advise(stand.task)
     assert stand.made == [ladder(5, 2, ["neighbours"])[-1].name]
     assert f"{FEWEST_PROBES - 1} held-out replies are too few to compare by" in made.reason
+
+
+def test_a_start_that_is_worse_than_none_is_left_out(monkeypatch) -> None:
+    few = FLAT[: FEWEST_PROBES - 1]
+    worse, better = [each + 0.1 for each in few], [each - 0.1 for each in few]
+    stand = Stand(monkeypatch, {"base": few, "fuse": worse}, exchanges=5)
+    made = advise(stand.task)
+    assert stand.made == ["expand"]
+    assert "the bare base finds the newcomer's replies likelier" in made.reason
+    stand = Stand(monkeypatch, {"base": few, "fuse": worse, "hyper": better}, exchanges=5)
+    advise(replace(stand.task, entry="cohort"))  # type: ignore[arg-type]
+    assert stand.made == ["expand --warm-start hyper"]
 
 
 def test_nobody_to_fuse_is_a_reason(monkeypatch) -> None:
