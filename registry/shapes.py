@@ -95,9 +95,12 @@ def _described(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _scaled(value: dict[str, Any]) -> dict[str, Any]:
-    """Rank and alpha are compared with a block's."""
+    """Rank and alpha are compared with a block's; a cohort's card says of which version a block is."""
     if not all(_is_number(value[key]) and value[key] > 0 for key in ("rank", "alpha") if key in value):
         raise ValueError("must have numbers for rank and alpha")
+    card = value.get("cohort", {"name": "", "version": 1})
+    if not isinstance(card, dict) or not isinstance(card.get("name"), str) or not isinstance(card.get("version"), int):
+        raise ValueError("must have the name and version of a cohort")
     return value
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from neekoctl import render
 from registry.layout import Layout
 from tests.conftest import write_profile
 
@@ -85,6 +86,15 @@ def test_piped_lines_are_answered_one_by_one(neekoctl, moth: Path) -> None:
     done = neekoctl("chat", "--as", "moth", "--temperature", 0, "--max-new-tokens", 4, stdin="Hello\n\nAnd you?\n")
     assert done.code == 0
     assert len(done.out.rstrip("\n").split("\n")) == 2
+
+
+def test_a_block_that_is_worse_than_none_is_said_to_be(
+    neekoctl, moth: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = neekoctl("add-character", moth, *QUICK, "--json").document
+    for after, told in ((1.5, True), (0.5, False), (None, False)):
+        render.onboarded(document | {"heldout_nll_before": 1.0, "heldout_nll_after": after})
+        assert ("The bare base finds" in capsys.readouterr().out) == told
 
 
 def test_a_sampled_reply_repeats_with_its_seed(neekoctl, moth: Path) -> None:

@@ -146,6 +146,8 @@ CASES: dict[str, tuple[Change, str]] = {
     "alias that is a command of a CI runner":
         (row("character", 0, description={"aliases": [" ::error::a"]}), "aliases"),
     "rank of text": (row("character", 0, recipe={"rank": "8"}), "rank"),
+    "a cohort of no version": (row("character", 0, recipe={"cohort": {"name": "a"}}), "version of a cohort"),
+    "a cohort of text": (row("character", 0, recipe={"cohort": "a"}), "version of a cohort"),
     "alpha of nothing": (row("character", 0, recipe={"alpha": float("nan")}), "alpha"),
     "seal of lists": (row("character", 0, seal={"files": []}), "seal"),
     "seal of numbers": (row("character", 0, seal={"record": 1}), "seal"),
