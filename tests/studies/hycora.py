@@ -244,6 +244,7 @@ def main(folder: Path) -> None:
     for seed in SEEDS:
         for study in studies:
             study.run_all(TABLE, seed)
+        hycora_page.write(cast, shipped)
         Newcomers(cast).run(SEEDS[0])
         hycora_page.write(cast, shipped)
     cast.run_all(TRIED, SEEDS[0])

@@ -46,7 +46,7 @@ def write(cast: "Study", shipped: "Study") -> None:
             starters="\n".join(_table(four)), starter_pairs="\n".join(_pairs(four)),
             tried="\n".join(_tried(cast)), names=" | ".join(six.people), rule="---|" * (len(six.people) + 2),
             characters="\n".join(_characters(six)), parameters="\n".join(_parameters(cast)),
-            columns=" | ".join(map(str, ROLES)), came=len(arrivals.seeds), turns=TURNS,
+            columns=" | ".join(map(str, ROLES)), came=len(arrivals.people), arrivals=len(arrivals.seeds), turns=TURNS,
             newcomers="\n".join(_newcomers(arrivals)), arrived="\n".join(_arrived(arrivals)),
             capacity="\n".join(_capacity(cast.work / "capacity.jsonl")), facts=len(FACTS), words=WORDS,
         ),
@@ -154,6 +154,8 @@ def _stands(low: float, high: float) -> str:
 def _reached(arrivals: Arrivals) -> Iterator[str]:
     for amount, target in TARGETS.items():
         every = {method: arrivals.share(method, at) for method, at in arrivals.keys if at == amount}
+        if not every:
+            return
         best = min(every, key=lambda method: every[method].mean)  # noqa: B023  used at once
         met = "reached" if every[best].mean <= target else "missed"
         yield (f"A newcomer with {amount} exchanges: {every[best].shown(signs='.3f')} of the base's perplexity by "
@@ -285,11 +287,11 @@ and best step are those of the training together. How long a step takes: [benchm
 A member's own part is an independent LoRA beside. A block that is stored has the same size in every way: what is
 written for a character is an ordinary block.
 
-## Newcomers: each of the six after the other five, perplexity as a share of the bare base's ({came} seeds)
+## Newcomers: each of the six after the other five, perplexity as a share of the bare base's
 
-The five have learned from their exchanges and from the first {turns} turns of their conversations, once. A newcomer's
-block starts with the preset `gentle`, from scratch with `standard`, both averaged; an eighth of the exchanges is kept
-aside. Beethoven has 57 exchanges where 64 are said.
+Measured so far: {came} newcomers ({arrivals} seeds). The five have learned from their exchanges and from the first {turns}
+turns of their conversations, once. A newcomer's block starts with the preset `gentle`, from scratch with `standard`,
+both averaged; an eighth of the exchanges is kept aside. Beethoven has 57 exchanges where 64 are said.
 
 | method | 0 exchanges | 1 | 4 | 8 | 16 | 64 |
 |---|---|---|---|---|---|---|

@@ -87,18 +87,20 @@ class Results:
 
 
 class Arrivals:
-    """The newcomers' cells as arrays, and the base's NLL of the same questions."""
+    """The cells as arrays, of those newcomers who were measured in every way, and the base's NLL of the same
+    questions."""
 
     def __init__(self, cells: "Sequence[Newcomer]", base: "Sequence[Cell]") -> None:
         self.found = {cell.key: cell for cell in cells}
         self.base = {cell.character: cell for cell in base}
-        self.people = sorted(self.base)
-        self.keys = sorted({(cell.method, cell.exchanges) for cell in cells})
-        self.seeds = [seed for seed in sorted({cell.seed for cell in cells}) if self._is_whole(seed)]
+        self.seeds = sorted({cell.seed for cell in cells})
+        every = sorted({(cell.method, cell.exchanges) for cell in cells})
+        self.people = [name for name in sorted(self.base) if cells and self._is_whole(name, every)]
+        self.keys = every if self.people else []
         self.tokens = np.array([self.base[name].tokens for name in self.people])
 
-    def _is_whole(self, seed: int) -> bool:
-        return all((name, *key, seed) in self.found for name in self.people for key in self.keys)
+    def _is_whole(self, name: str, keys: "Sequence[tuple[str, int]]") -> bool:
+        return all((name, *key, seed) in self.found for key in keys for seed in self.seeds)
 
     @cached_property
     def draws(self) -> list[Draw]:
