@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fai
 from sqlmodel import SQLModel
 
 from registry.names import COHORT_NAME, CONTROLS, is_a_name
+from registry.ranks import LARGEST_RANK
 from registry.tables import (
     Bank,
     Certificate,
@@ -132,6 +133,14 @@ def _weighed(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
+def _wide(value: dict[str, Any]) -> dict[str, Any]:
+    """Whoever comes to a cohort reserves its rank."""
+    rank = value.get("rank")
+    if not isinstance(rank, int) or isinstance(rank, bool) or not 1 <= rank <= LARGEST_RANK:
+        raise ValueError("must have a rank")
+    return value
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
@@ -188,6 +197,7 @@ BY_NAME: Mapping[str, Any] = {
     "messages": Annotated[list[Any], AfterValidator(_harmless), AfterValidator(_talk)],
     "reply": Annotated[list[Number], FailFast()], "reply_text": str,  # what the model said, whatever that was
     "cohort.kind": Annotated[str, Field(pattern=f"^{COHORT_NAME.pattern}$")],
+    "cohort.recipe": Annotated[Json, AfterValidator(_wide)],
     "cohort.metrics": Annotated[Json, AfterValidator(_weighed)],
 }  # fmt: skip
 

@@ -102,7 +102,7 @@ class Cohort(SQLModel, table=True):
     version: int
     kind: str  # hycora | shared
     digest: str  # over its files
-    members: list[dict[str, Any]] = Field(sa_column=Column(JSON, nullable=False))  # name, character_id, block of each
+    members: list[dict[str, Any]] = Field(sa_column=Column(JSON, nullable=False))  # {"name"} of each
     recipe: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     metrics: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     environment: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))

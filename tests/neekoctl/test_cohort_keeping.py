@@ -152,6 +152,7 @@ def test_resuming_nothing_is_said(neekoctl, registry: Registry) -> None:
     ("changed", "told"),
     [
         ({"kind": "[red]"}, "kind"),
+        ({"recipe": {"rank": "8"}}, "must have a rank"),
         ({"metrics": {}}, "numbers of steps"),
         ({"metrics": {"steps": 1, "best_step": 1, "likeness": [["a"]]}}, "numbers for likeness"),
         ({"members": [{"name": 3}]}, "members with names"),
