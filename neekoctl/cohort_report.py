@@ -21,7 +21,8 @@ def described(registry: Registry, row: Cohort) -> dict[str, Any]:
         "whole": is_whole(registry, row), "encoder": row.encoder, "seed": row.seed, "created_at": row.created_at,
         "members": [{"character": each["name"], "served": _is_served(here.get(each["name"]), row)}
                     for each in row.members],
-        "recipe": row.recipe, "metrics": row.metrics, "likeness": likeness,
+        "recipe": row.recipe, "likeness": likeness,
+        "metrics": {key: value for key, value in row.metrics.items() if key != "likeness"},
         "collapsed": _mean_off(likeness) > COLLAPSED,
     }  # fmt: skip
 

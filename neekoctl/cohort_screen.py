@@ -31,6 +31,9 @@ def trained(document: dict[str, Any]) -> None:
     )
     colour = "green" if proof["identical"] == proof["others"] else "bold red"
     console.print(f"[{colour}]Untouched: {proof['identical']} of {proof['others']} others.[/]")
+    if worse := [row["character"] for row in document["members"] if row["switched"] and not row["passes"]]:
+        told = f"Less likely than under the block before, and by no chance: {', '.join(worse)}."
+        console.print(f"[yellow]{escape(told)}[/]")
     if any(row["nll_before"] is not None and row["switched"] for row in document["members"]):
         console.print("[dim]The blocks they had are in the history: `neekoctl log`, `neekoctl rollback REV`.[/]")
 
@@ -52,8 +55,8 @@ def listed(rows: list[dict[str, Any]]) -> None:
 
 def removed(document: dict[str, Any]) -> None:
     """What is gone, and what stays."""
-    versions = ", ".join(map(str, document["versions"]))
-    out().print(f"The cohort {document['removed']}, version {versions}, is gone; who is served by it keeps its block.",
+    versions = f"version{'s' * (len(document['versions']) > 1)} {', '.join(map(str, document['versions']))}"
+    out().print(f"The cohort {document['removed']} has lost {versions}; who is served by it keeps its block.",
                 markup=False)  # fmt: skip
 
 
@@ -67,7 +70,7 @@ def shown(document: dict[str, Any]) -> None:
     for place, each in enumerate(document["members"]):
         line = document["likeness"][place] if document["likeness"] else []
         shades = "".join(SHADES[min(4, max(0, round(4 * value)))] * 2 for value in line)
-        served = "" if each["served"] else "  [dim]another block now[/]"
+        served = "" if each["served"] else "  [dim]served by another block[/]"
         console.print(f"  {shades}  {escape(each['character'])}{served}")
     if document["collapsed"] and document["kind"] == "hycora":
         console.print("[yellow]The written halves are nearly one: the roles have collapsed (`--set pace_ids=10`).[/]")

@@ -38,11 +38,21 @@ from neekoctl.settling import (
 from neekoctl.stage import Stage, choose_bank, set_stage
 from recipes.cohort_recipe import CohortRecipe, load_cohort_recipe
 from recipes.scores import Score, mean_nll, perplexity
-from registry.cohorts import cohort_digest, dialogues, next_version, put_cohort, refuse_bad_name, sweep, versions
+from registry.cohorts import (
+    cohort_digest,
+    cohorts,
+    dialogues,
+    next_version,
+    put_cohort,
+    refuse_bad_name,
+    sweep,
+    versions,
+)
 from registry.errors import NeekoError, UsageError
 from registry.heldout import split
 from registry.names import fold
 from registry.profile import Profile, load_profile
+from registry.ranks import RankRange
 from registry.store import Onboarded, Registry, Reservation
 from registry.tables import Bank, Character, Probe
 from registry.tables import Cohort as CohortRow
@@ -93,12 +103,20 @@ class Group:
 
 
 def gather(registry: Registry, wanted: Wanted, screen: Screen) -> Group:
-    """Check a request.
+    """Check a request for a new cohort.
 
     Raises:
         NeekoError: the first thing found that cannot be.
     """
     refuse_bad_name(wanted.name)
+    if cohorts(registry, wanted.name):
+        raise UsageError(f"There is a cohort {wanted.name} already: `neekoctl cohort upgrade {wanted.name}` trains its "
+                         f"next version, and another name makes another one.")  # fmt: skip
+    return _gathered(registry, wanted, screen)
+
+
+def _gathered(registry: Registry, wanted: Wanted, screen: Screen) -> Group:
+    """Who is meant, and whether they can be trained together."""
     recipe = load_cohort_recipe(wanted.kind, wanted.changes, wanted.rank)
     found = [_member(registry, word) for word in dict.fromkeys(wanted.characters)]
     names = [fold(profile.name) for profile, _ in found]
@@ -156,7 +174,7 @@ def again(registry: Registry, wanted: Wanted, screen: Screen) -> Group:
     named = {fold(_member(registry, word)[0].name) for word in wanted.characters}  # who comes with another profile
     members = [each["name"] for each in rows[-1].members if each["name"] in here and fold(each["name"]) not in named]
     settings = tuple(f"{key}={value}" for key, value in rows[-1].recipe.items())
-    return gather(registry, replace(wanted, kind=rows[-1].kind, characters=(*members, *wanted.characters),
+    return _gathered(registry, replace(wanted, kind=rows[-1].kind, characters=(*members, *wanted.characters),
                                     changes=(*settings, *wanted.changes)), screen)  # fmt: skip
 
 
@@ -290,9 +308,11 @@ class Arrival:
 
     def document(self, moves: bool) -> dict[str, Any]:
         gain, old = self.judged.loss if self.judged else None, self.judged and self.judged.found.then
+        kept = None if moves else self.plan.replaced
+        ranks = RankRange(kept.start, kept.stop) if kept else self.reservation.ranks
         return {
-            "character": self.plan.profile.name, "rank_start": self.reservation.ranks.start,
-            "rank_stop": self.reservation.ranks.stop, "block": self.row.block, "nll_base": self.nll_base,
+            "character": self.plan.profile.name, "rank_start": ranks.start, "rank_stop": ranks.stop,
+            "block": kept.block if kept else self.row.block, "nll_base": self.nll_base,
             "nll_before": mean_nll(old) if old else None, "nll_after": self.nll_after,
             "forgetting": gain and gain.mean, "interval": gain and [gain.low, gain.high],
             "passes": self.passes, "switched": moves,
@@ -325,8 +345,8 @@ def _made(stage: Stage, plan: Plan, run: Trained, place: int) -> Made:
     before, after = mean_nll(scored(stage, {}, heldout(plan))), mean_nll(run.read(place))
     state, known = run.state, bool(plan.split.probes)
     told = f"held-out perplexity {perplexity(before):.2f} -> {perplexity(after):.2f}, " if known else ""
-    reason = (f"{run.cohort.title.capitalize()} of {len(run.cohort.members)} wrote the block: {told}best after step "
-              f"{state.best_step} of {state.step}.")  # fmt: skip
+    reason = (f"{run.cohort.title.capitalize()} wrote the block, with {len(run.cohort.members)} members: {told}best "
+              f"after step {state.best_step} of {state.step}.")  # fmt: skip
     card = {"name": run.cohort.name, "version": run.cohort.version, "member": True}
     return Made(run.blocks[place], "hyper", before if known else None, after if known else None, run.seconds,
                 reason, run.speed, steps=state.step, best_step=state.best_step, details={"cohort": card})  # fmt: skip

@@ -69,7 +69,7 @@ def _checkpoints(registry: Registry, prune: bool) -> list[dict[str, Any]]:
 
 
 def _prune_advice(pruned: bool) -> str:
-    return "" if pruned else "--prune deletes it"
+    return "" if pruned else "--prune deletes it, and no rollback brings it back"
 
 
 def _finding(what: str, *, fixed: bool = False, harm: bool = False, advice: str = "") -> dict[str, Any]:

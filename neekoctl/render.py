@@ -293,6 +293,8 @@ def planned(document: dict[str, Any]) -> None:
     console.print(
         f"{_count(document['exchanges'], 'exchange')} to learn from, {_count(document['probes'], 'probe')} kept aside"
     )
+    if document["cohort"]:
+        console.print(f"  with the network of {escape(document['cohort'])}")
     for row in document["neighbours"]:
         near = "" if row["similarity"] is None else f"  [dim]similarity {row['similarity']:.2f}[/]"
         near += "  [dim](a merge itself)[/]" * (row["strategy"] == "fuse")

@@ -76,8 +76,8 @@ def begin(checkpoints: Iterable[Path], resume: bool, screen: Screen) -> None:
     kept = [path for path in checkpoints if path.exists()]
     for path in [] if resume else kept:
         path.unlink(missing_ok=True)
-    if resume and not kept:
-        screen.say("nothing to resume: starting at the beginning")
+    if resume:
+        screen.say("going on from where a run stopped" if kept else "nothing to resume: starting at the beginning")
 
 
 def to_learn(plan: Plan) -> list[Messages]:

@@ -4,7 +4,8 @@ so that a wrong setting is refused before anything is loaded."""
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from recipes.recipe import Recipe, load_settings
 
@@ -36,6 +37,13 @@ class CohortRecipe(Recipe):
     temperature: Annotated[float, Field(gt=0)] = 0.1  # tau
     own_epochs: Annotated[int, Field(ge=0, le=1000)] = 0  # that every member also learns alone, from nothing,
     own_share: Annotated[float, Field(gt=0, lt=1)] = 0.5  # and the weight of that; what the network wrote has the rest
+
+    @field_validator("persona")
+    @classmethod
+    def _reads_to_write(cls, persona: bool, info: ValidationInfo) -> bool:
+        if persona and info.data.get("generated") == "none":
+            raise PydanticCustomError("idle", "One block for all reads no personas: leave it out, or use --kind hycora")
+        return persona
 
     @property
     def contrasts(self) -> bool:

@@ -1,4 +1,4 @@
-"""The hyper strategy: a newcomer to a cohort learns its embedding e_c, a few hundred numbers, with everything else
+"""The hyper strategy: a newcomer to a cohort learns its embedding e_c, some hundred numbers, with everything else
 frozen, and the network writes its block (HyCoRA made continual; the paper trains all its roles at once).
 Knows a task and a cohort; nothing of where cohorts are kept."""
 
@@ -98,6 +98,8 @@ def _reason(task: Task, learner: Newcomer, state: State, before: float | None, a
     assert task.entry is not None
     cohort = task.entry.cohort
     start = "its persona" if task.entry.persona is not None else f"the mean of its {len(cohort.members)} members"
+    if cohort.network.recipe.generated == "none":
+        start = f"the one block of its {len(cohort.members)} members"
     steps = state.step if before is None else state.best_step
     how = f"learned {learner.who.numel()} numbers in {steps} steps from {start}" if state.step else (
         f"took {start} as it is")  # fmt: skip

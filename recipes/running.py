@@ -132,9 +132,10 @@ class Run(Generic[Batch]):
             report(Progress(self.state.step, self.steps, loss, self.speed, nll))
 
     def average(self) -> None:
-        """The mean reaches back 1 / (1 - decay) steps, and fewer in the beginning, when the start lies far behind."""
+        """The mean of all steps, each weighing as much as its number (polynomial-decay averaging of Shamir and Zhang,
+        2013, with eta = 1), till that reaches back further than 1 / (1 - averaging) steps; then it decays by that."""
         step = self.state.step
-        decay = min(self.recipe.averaging, (1 + step) / (10 + step))
+        decay = min(self.recipe.averaging, (step - 1) / (step + 1))
         get_ema_multi_avg_fn(decay)(self.mean, [leaf.detach() for leaf in self.leaves], step)
 
     def evaluate(self) -> float | None:

@@ -78,8 +78,9 @@ def put_cohort(registry: Registry, session: Session, row: Cohort, folder: Path) 
         NameTaken: another training has made this version meanwhile.
     """
     if session.exec(select(Cohort.id).where(Cohort.name == row.name, Cohort.version == row.version)).first():
+        instead = " under another name" if row.version == 1 else ""
         raise NameTaken(f"Version {row.version} of the cohort {row.name} was made by another command meanwhile: run "
-                        f"this one again with --resume.")  # fmt: skip
+                        f"this one again with --resume{instead}.")  # fmt: skip
     place(registry, row.name, row.version, folder)
     session.add(row)
 

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, func, select, update
 
-from registry.errors import EncoderMismatch, NeekoError, UsageError
+from registry.errors import BlockDamaged, EncoderMismatch, NeekoError, UsageError
 from registry.gates import fingerprint
 from registry.moves import clear_dead, note, settle, vacate
 from registry.store import Registry
@@ -93,12 +93,21 @@ def roll_back(registry: Registry, number: int) -> Move:
         coming, leaving, staying = (session.exec(_ordered(owners)).all() for owners in groups)
         encoder = _encoder_of_all(session, coming, staying, gate, number)
         for each in coming:
-            registry.blocks.verified(each.block or "", each.name)
+            _refuse_pruned(registry, each, number)
         row = note(session, "rolled back", back_to=number)
         with _schemas_refusal_in_words(number):
             _move(session, coming, leaving, gate, encoder)
             session.flush()
         return Move(row.number or 0, number, [each.name for each in coming], [each.name for each in leaving], gate)
+
+
+def _refuse_pruned(registry: Registry, row: Character, number: int) -> None:
+    """Whoever comes back comes with the block of then."""
+    if not registry.blocks.is_whole(row.block or ""):
+        raise BlockDamaged(
+            f"The block of {row.name} at revision {number} was pruned or is damaged: restore "
+            f"{registry.blocks.path(row.block or '')} from a backup, or go back to a later revision."
+        )
 
 
 def residents_at(revisions: Sequence[Revision], number: int) -> frozenset[int]:

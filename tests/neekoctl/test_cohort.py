@@ -40,6 +40,34 @@ def test_members_get_blocks_of_one_network_and_everybody_else_is_untouched(neeko
     assert {row.name: row.block for row in registry.characters(status=("ready",))} == before
 
 
+def test_a_cohort_that_is_there_is_upgraded_and_not_trained_again(neekoctl, registry: Registry) -> None:
+    trained(neekoctl, *TWO)
+    again = neekoctl("cohort", "train", "founders", *TWO, *FAST)
+    assert (again.code, "neekoctl cohort upgrade founders" in again.err) == (2, True)
+
+
+def test_one_block_for_all_reads_no_personas_and_says_what_it_gave(neekoctl, registry: Registry,
+                                                                   tmp_path: Path) -> None:  # fmt: skip
+    idle = neekoctl("cohort", "train", "common", *TWO, "--kind", "shared", "--set", "persona=true")
+    assert (idle.code, "--set persona: One block for all reads no personas" in idle.err) == (2, True)
+    trained(neekoctl, *TWO, "--kind", "shared", name="common")
+    dog = neekoctl("add-character", write_profile(tmp_path, "Dog"), "--strategy", "hyper", "--json").document
+    assert "took the one block of its 2 members as it is" in dog["reason"]
+
+
+def test_whoever_a_training_made_worse_is_named(
+    neekoctl, registry: Registry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from neekoctl import cohort_screen
+
+    document = trained(neekoctl, *TWO)
+    for passes, told in ((False, True), (True, False)):
+        document["members"][0]["passes"] = passes
+        document["members"][1]["passes"] = True
+        cohort_screen.trained(document)
+        assert ("Less likely than under the block before, and by no chance: Ant." in capsys.readouterr().out) == told
+
+
 def test_a_member_is_named_once_and_an_upgrade_takes_its_new_profile(neekoctl, registry: Registry,
                                                                           tmp_path: Path) -> None:  # fmt: skip
     done = neekoctl("cohort", "train", "founders", *TWO, "--character", "ant", *FAST)
@@ -127,6 +155,9 @@ def test_an_upgrade_switches_those_who_do_not_lose_and_is_a_version_of_its_own(n
     assert first["version"] == 1
     assert [row["character"] for row in again["members"]] == ["Ant", "Bee", "Cub"]
     assert all(row["switched"] == row["passes"] for row in again["members"])
+    lives = {row.name: (row.start, row.stop, row.block) for row in registry.characters(status=("ready",))}
+    shown = {row["character"]: (row["rank_start"], row["rank_stop"], row["block"]) for row in again["members"]}
+    assert shown == lives
     assert again["version"] == (2 if any(row["passes"] for row in again["members"]) else None)
 
 

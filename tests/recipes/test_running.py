@@ -40,7 +40,7 @@ class Walker:
 def by_hand(walked: list[float], averaging: float) -> list[float]:
     means, mean = [], 0.0
     for step, place in enumerate(walked, start=1):
-        decay = min(averaging, (1 + step) / (10 + step))
+        decay = min(averaging, (step - 1) / (step + 1))
         mean = decay * mean + (1 - decay) * place
         means.append(mean)
     return means
@@ -57,6 +57,13 @@ def test_the_mean_over_the_steps_is_evaluated_and_kept(averaging: float, probed:
     assert walker.place.item() == pytest.approx(means[-1], abs=1e-6)
     if walker.read is not None:
         assert walker.read == pytest.approx([0.0, *means[1::2]], abs=1e-6)
+
+
+def test_every_step_of_a_short_run_weighs_as_its_number() -> None:
+    walker = Walker(probed=False)
+    Run(walker, load_recipe("quick", ["averaging=0.98", "learning_rate=0.1"])).go()
+    weighed = sum(number * place for number, place in enumerate(walker.walked, start=1))
+    assert walker.place.item() == pytest.approx(weighed / sum(range(1, len(walker.walked) + 1)), abs=1e-6)
 
 
 def test_without_averaging_the_last_state_is_kept_to_the_bit() -> None:

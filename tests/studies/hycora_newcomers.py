@@ -91,7 +91,7 @@ class Newcomers:
 
     def task(self, person: Interviewed, exchanges: int, seed: int, preset: str) -> Task:
         found = common.task(self.study.bank, self.study.form, person, exchanges, seed, probes=exchanges // 8)
-        return replace(found, recipe=load_recipe(preset, ["averaging=0.9"]))
+        return replace(found, recipe=load_recipe(preset, ["averaging=0.98"]))
 
     def residents(self, newcomer: str, seed: int) -> dict[str, Block]:
         blocks = self.study.alone(seed)

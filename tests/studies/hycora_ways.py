@@ -42,7 +42,7 @@ class Trained:
     best_step: int = 0
 
 
-INDEPENDENT = Way("independent LoRA", "independent", ("averaging=0.9",))  # as the cohorts' presets average
+INDEPENDENT = Way("independent LoRA", "independent", ("averaging=0.98",))  # as the cohorts' presets average
 NEEKO = Way("Neeko, the gate asked", "gated")
 SHARED = Way("shared LoRA", "shared")
 HYCORA = Way("HyCoRA", "hycora")
