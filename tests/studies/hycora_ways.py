@@ -68,7 +68,7 @@ TRIED = (
         "the shared half learns as in a shared LoRA, the written one more slowly"),
     Way("HyCoRA, lambda from the start", "hycora", ("contrast_start=0",), "next check 3 of the summary"),
     Way("HyCoRA, contrast as beside a mean", "hycora", ("contrast=200",),
-        "equation 6 adds sums; beside the mean over tokens that is common, the loss would weigh some 700 times as much"),
+        "equation 6 adds sums; beside a mean over tokens the loss weighs some 700 times as much"),
     Way("HyCoRA, reading personas", "hycora", ("persona=true", "id_dropout=0.2"), "newcomers without dialogues"),
 )  # fmt: skip
 
