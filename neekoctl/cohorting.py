@@ -274,7 +274,7 @@ def _learned(stage: Stage, group: Group, spoken: Sequence[Spoken], texts: Texts,
     run = Run(learning, group.recipe, checkpoint)
     state = run.go(report)
     learning.network.requires_grad_(False)
-    blocks = completed(learning, own_parts(learning, report, checkpoint, screen.say))
+    blocks = completed(learning, own_parts(learning, report, checkpoint, screen.say), screen.say)
     cohort = Cohort(group.wanted.name, next_version(registry, group.wanted.name), learning.network,
                     [each.name for each in members], encoder, learning.personas)  # fmt: skip
     return Trained(learning, cohort, blocks, state, run.speed, time.monotonic() - started, checkpoints)

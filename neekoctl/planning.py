@@ -18,7 +18,7 @@ from neekoctl import kinship
 from neekoctl.kinship import Choice, Kin
 from neekoctl.stage import choose_bank
 from recipes.recipe import DEFAULT_PRESET, SIGN_ELECTING, Merging, Recipe, load_recipe
-from registry.cohorts import cohorts, harm, is_whole, newest_cohort
+from registry.cohorts import cohorts, harm, is_whole, newest_cohort, verified_cohort
 from registry.errors import NeekoError, UsageError
 from registry.heldout import Split, split
 from registry.names import fold
@@ -195,11 +195,13 @@ def _cohort(registry: Registry, request: Request, bank: Bank, say: Callable[[str
 
     Raises:
         UsageError: there is none, or it reads no personas and is to read one.
+        CohortDamaged: its files are not what was stored.
     """
     wanted = request.strategy == "hyper" or request.warm_start == FROM_COHORT or request.from_profile
     if not wanted and request.cohort is None:
         return _newest_whole(registry, bank, say) if request.strategy == "auto" else None
     row = newest_cohort(registry, bank, request.cohort)
+    verified_cohort(registry, row)  # before a model is loaded for nothing
     if request.from_profile and row.encoder is None:
         raise UsageError(f"The cohort {row.name} reads no personas: train one with `--set persona=true`, or leave "
                          f"--from-profile out.")  # fmt: skip

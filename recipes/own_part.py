@@ -44,11 +44,15 @@ def own_parts(learning: Learning, report: Report = lambda _: None, checkpoint: P
     return found
 
 
-def completed(learning: Learning, own: Sequence[Block]) -> list[Block]:
-    """Everybody's block: what the network wrote and, where there is one, the own part."""
+def completed(learning: Learning, own: Sequence[Block], say: Callable[[str], None] = lambda _: None) -> list[Block]:
+    """Everybody's block: what the network wrote and, where there is one, the own part. `say` hears who does without."""
     written = [learning.block(place) for place in range(len(learning.members))]
     pairs = zip(written, own, strict=True) if own else ()
-    return [_better(learning, place, *pair) for place, pair in enumerate(pairs)] or written
+    found = [_better(learning, place, *pair) for place, pair in enumerate(pairs)] or written
+    for member, block, alone in zip(learning.members, found, written, strict=True):
+        if own and block is alone:
+            say(f"{member.name} keeps what the network wrote: what it learned alone makes its probes no likelier")
+    return found
 
 
 def _alone(learning: Learning, place: int, report: Report, checkpoint: Path | None) -> Block:

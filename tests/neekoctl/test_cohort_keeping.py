@@ -45,6 +45,7 @@ def test_a_damaged_cohort_is_refused_and_told(neekoctl, registry: Registry, tmp_
     done = neekoctl("add-character", dog, "--strategy", "hyper", "--preset", "quick")
     assert (done.code, "missing or damaged" in done.err) == (1, True)
     assert registry.characters(status=("reserved",)) == []
+    assert neekoctl("add-character", dog, "--strategy", "hyper", "--dry-run").code == 1
     assert "damaged" in neekoctl("cohort", "list").out
     assert "cohort founders version 1 are missing or changed" in neekoctl("doctor").out
     checked = neekoctl("check", "--json")

@@ -82,7 +82,9 @@ def test_without_own_epochs_it_is_what_was_written(bank: Bank) -> None:
 def test_an_own_part_that_makes_nothing_likelier_is_left_out(learning: Learning) -> None:
     """One small step alone is worth less than what five epochs wrote."""
     learning.recipe = learning.recipe.model_copy(update={"own_epochs": 1, "learning_rate": 1e-4, "own_share": 0.9})
-    assert same(made(learning)[0], learning.block(0))
+    told: list[str] = []
+    assert same(completed(learning, own_parts(learning), told.append)[0], learning.block(0))
+    assert told[0].startswith("Ant keeps what the network wrote")
     learning.members = [replace(each, probes=[]) for each in learning.members]
     assert not same(made(learning)[0], learning.block(0))
 
