@@ -48,15 +48,18 @@ def versions(registry: Registry, name: str, version: int | None = None) -> list[
     return found
 
 
-def newest_cohort(registry: Registry, bank: Bank, name: str | None = None) -> Cohort:
-    """The newest version of a cohort over this bank; without a name, of the newest cohort.
+def newest_cohort(registry: Registry, bank: Bank, wanted: str | None = None) -> Cohort:
+    """The newest version of a cohort over this bank, or the one that NAME@VERSION wants; without a name, of the newest
+    cohort.
 
     Raises:
         UsageError: there is none.
     """
-    found = [row for row in cohorts(registry, name) if row.bank_id == bank.id]
+    name, _, version = (wanted or "").partition("@")
+    found = [row for row in cohorts(registry, name or None)
+             if row.bank_id == bank.id and version in ("", str(row.version))]  # fmt: skip
     if not found:
-        called = f"a cohort {name!r}" if name else "a cohort"
+        called = f"a cohort {wanted!r}" if wanted else "a cohort"
         raise UsageError(f"There is no such thing as {called} over {bank.base} yet: `neekoctl cohort train NAME "
                          f"--character A --character B` makes one.")  # fmt: skip
     return found[-1]

@@ -54,7 +54,8 @@ def add_character(
         str, typer.Option(metavar="fuse|hyper|NAME|none", help="What an expansion starts from.")
     ] = "none",
     cohort: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Whose network writes the block.  [default: the newest]")
+        str | None,
+        typer.Option(metavar="NAME[@VERSION]", help="Whose network writes the block.  [default: the newest]"),
     ] = None,
     from_profile: Annotated[bool, typer.Option("--from-profile", help="Let the network read the persona.")] = False,
     budget: Annotated[str | None, typer.Option(metavar="TIME", help="Bounds auto: 60s, 5m.")] = None,

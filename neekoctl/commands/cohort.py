@@ -101,8 +101,12 @@ def listing(json: Json = False) -> None:
 
 
 @app.command("show")
-def show(name: Name, json: Json = False) -> None:
-    """The newest version: whom it knows, how it was trained, and how alike the written halves are."""
+def show(
+    name: Name,
+    version: Annotated[int | None, typer.Option(min=1, help="This one.", show_default="the newest")] = None,
+    json: Json = False,
+) -> None:
+    """A version: whom it knows, how it was trained, and how alike the written halves are."""
     from neekoctl import cohort_screen, render
     from neekoctl.cohort_report import described
     from registry.cohorts import versions
@@ -110,7 +114,7 @@ def show(name: Name, json: Json = False) -> None:
     from registry.store import Registry
 
     registry = Registry(Layout.default())
-    document = described(registry, versions(registry, name)[-1])
+    document = described(registry, versions(registry, name, version)[-1])
     render.document(document) if json else cohort_screen.shown(document)
 
 

@@ -159,6 +159,22 @@ def test_an_upgrade_switches_those_who_do_not_lose_and_is_a_version_of_its_own(n
     shown = {row["character"]: (row["rank_start"], row["rank_stop"], row["block"]) for row in again["members"]}
     assert shown == lives
     assert again["version"] == (2 if any(row["passes"] for row in again["members"]) else None)
+    assert neekoctl("cohort", "show", "founders", "--version", 1, "--json").document["version"] == 1
+    assert neekoctl("cohort", "show", "founders", "--version", 9).code == 2
+
+
+def test_a_newcomer_comes_to_the_version_that_is_named(neekoctl, registry: Registry, tmp_path: Path,
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    from neekoctl import cohorting
+
+    trained(neekoctl, *TWO)
+    monkeypatch.setattr(cohorting.Arrival, "passes", True)
+    assert neekoctl("cohort", "upgrade", "founders", "--json").document["version"] == 2
+    dog = write_profile(tmp_path, "Dog")
+    for wanted, version in (("founders", 2), ("founders@1", 1), ("founders@2", 2)):
+        plan = neekoctl("add-character", dog, "--strategy", "hyper", "--cohort", wanted, "--dry-run", "--json").document
+        assert plan["cohort"] == f"founders version {version}"
+    assert neekoctl("add-character", dog, "--strategy", "hyper", "--cohort", "founders@3", "--dry-run").code == 2
 
 
 def test_an_upgrade_may_lose_what_check_yaml_allows(neekoctl, registry: Registry, tmp_path: Path,
