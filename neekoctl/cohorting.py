@@ -6,8 +6,6 @@ Members are residents, or profiles of newcomers. A resident's old block stays in
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neekoctl.checks.findings import Checked
-from neekoctl.checks.tolerances import Tolerances
 from neekoctl.checks.verdicts import Judged
-from neekoctl.planning import Plan, Request, namesake
+from neekoctl.gathering import Group
+from neekoctl.planning import Plan
 from neekoctl.routing import Texts, texts_of
 from neekoctl.settling import (
     RENEW_SECONDS,
@@ -35,27 +33,18 @@ from neekoctl.settling import (
     to_learn,
     words_of,
 )
-from neekoctl.stage import Stage, choose_bank, set_stage
-from recipes.cohort_recipe import CohortRecipe, load_cohort_recipe
+from neekoctl.stage import Stage, set_stage
 from recipes.scores import Score, mean_nll, perplexity
 from registry.cohorts import (
-    cohort_digest,
-    cohorts,
-    dialogues,
+    flush,
     next_version,
     put_cohort,
-    refuse_bad_name,
     sweep,
-    versions,
 )
-from registry.errors import NeekoError, UsageError
-from registry.heldout import split
-from registry.names import fold
-from registry.profile import Profile, load_profile
 from registry.ranks import RankRange
 from registry.store import Onboarded, Registry, Reservation
-from registry.tables import Bank, Character, Probe
 from registry.tables import Cohort as CohortRow
+from registry.tables import Probe
 
 if TYPE_CHECKING:
     from neekoctl.certifying import Finding
@@ -64,118 +53,6 @@ if TYPE_CHECKING:
     from recipes.cohort_file import Cohort
     from recipes.running import Progress, State
     from recipes.task import Made
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What the user asks for; `characters` are names of residents or profile files."""
-
-    name: str
-    characters: tuple[str, ...]
-    kind: str = "hycora"
-    changes: tuple[str, ...] = ()
-    rank: int | None = None
-    seed: int = 0
-    resume: bool = False
-    base: str | None = None
-    encoder: str | None = None
-    accept_gate: bool = False
-    allowed: Tolerances = Tolerances()  # what an upgrade may lose
-
-
-@dataclass(frozen=True)
-class Group:
-    """Whom a cohort is trained on, every part found good."""
-
-    wanted: Wanted
-    recipe: CohortRecipe
-    bank: Bank
-    plans: list[Plan]
-
-    def digest(self, encoder: str | None) -> str:
-        """Names the run: the same data, settings but for step sizes, seed, base, and encoder where personas are read
-        continue the same checkpoint."""
-        settings = {key: value for key, value in self.recipe.model_dump().items()
-                    if key != "learning_rate" and not key.startswith("pace_")}  # fmt: skip
-        parts = [[plan.profile.digests() for plan in self.plans], settings, self.wanted.seed, self.bank.fingerprint,
-                 encoder]  # fmt: skip
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def gather(registry: Registry, wanted: Wanted, screen: Screen) -> Group:
-    """Check a request for a new cohort.
-
-    Raises:
-        NeekoError: the first thing found that cannot be.
-    """
-    refuse_bad_name(wanted.name)
-    if cohorts(registry, wanted.name):
-        raise UsageError(f"There is a cohort {wanted.name} already: `neekoctl cohort upgrade {wanted.name}` trains its "
-                         f"next version, and another name makes another one.")  # fmt: skip
-    return _gathered(registry, wanted, screen)
-
-
-def _gathered(registry: Registry, wanted: Wanted, screen: Screen) -> Group:
-    """Who is meant, and whether they can be trained together."""
-    recipe = load_cohort_recipe(wanted.kind, wanted.changes, wanted.rank)
-    found = [_member(registry, word) for word in dict.fromkeys(wanted.characters)]
-    names = [fold(profile.name) for profile, _ in found]
-    if len(set(names)) < 2:
-        raise UsageError("A cohort is of two characters at least: name them with --character A --character B.")
-    if twice := [profile.name for profile, _ in found if names.count(fold(profile.name)) > 1]:
-        raise UsageError(f"{twice[0]} is named twice: leave one out.")
-    bank = _bank(registry, wanted, [row for _, row in found if row], screen)
-    plans = []
-    for profile, row in found:
-        registry.refuse_taken([profile.name, *profile.aliases], row)
-        request = Request(Path(profile.name), "hyper", preset=wanted.kind, seed=wanted.seed,
-                          accept_gate=wanted.accept_gate)  # fmt: skip
-        plans.append(Plan(request, profile, recipe, split(profile.dialogues), bank, None, replaced=row))
-        if not plans[-1].split.train:
-            raise NeekoError(f"{profile.name} has too few dialogues: nothing is left to train on once probes are kept "
-                             f"aside; add some more.")  # fmt: skip
-    return Group(wanted, recipe, bank, plans)
-
-
-def _member(registry: Registry, word: str) -> tuple[Profile, Character | None]:
-    """A profile file, or a resident as its profile was."""
-    if Path(word).suffix in (".yaml", ".yml"):
-        profile = load_profile(Path(word))
-        return profile, namesake(registry, profile)
-    row = registry.ready(word)
-    talks = [{"messages": each.messages} for each in dialogues(registry, row)]
-    if not talks:
-        raise UsageError(f"No dialogues of {row.name} are kept: name its profile file instead.")
-    return Profile.model_validate({**row.description, "dialogues": talks}), row
-
-
-def _bank(registry: Registry, wanted: Wanted, residents: Sequence[Character], screen: Screen) -> Bank:
-    """The bank they all live in, else the one that newcomers would."""
-    banks = {row.bank_id for row in residents}
-    if len(banks) > 1:
-        raise UsageError("A cohort is over one base model, and these live over different ones: name others.")
-    if not banks:
-        return choose_bank(registry, wanted.base, say=screen.say)
-    home = next(bank for bank in registry.banks() if bank.id in banks)
-    if wanted.base not in (None, home.base):
-        raise UsageError(f"{residents[0].name} lives over {home.base}, so a cohort with it does too: leave --base out.")
-    return home
-
-
-def again(registry: Registry, wanted: Wanted, screen: Screen) -> Group:
-    """A new version of a cohort: the same kind and settings but for the changes, its members who still live here, and
-    whoever is named beside them.
-
-    Raises:
-        UsageError: there is no such cohort.
-    """
-    rows = versions(registry, wanted.name)
-    here = {row.name for row in registry.characters(status=("ready",), brief=True)}
-    named = {fold(_member(registry, word)[0].name) for word in wanted.characters}  # who comes with another profile
-    members = [each["name"] for each in rows[-1].members if each["name"] in here and fold(each["name"]) not in named]
-    settings = tuple(f"{key}={value}" for key, value in rows[-1].recipe.items())
-    return _gathered(registry, replace(wanted, kind=rows[-1].kind, characters=(*members, *wanted.characters),
-                                    changes=(*settings, *wanted.changes)), screen)  # fmt: skip
 
 
 def train(registry: Registry, group: Group, screen: Screen, *, only_better: bool = False) -> dict[str, Any]:
@@ -334,8 +211,8 @@ def _arrivals(stage: Stage, group: Group, run: Trained, spoken: Sequence[Spoken]
         measured.append((made, digest, measure_probes(stage, plan, digest, reservations[place], spoken[place], screen)))
         renew()
     finding = compare(before, bear_witness(stage, others, renew, THOROUGH))
-    return [_arrival(stage, plan, *measured[place], finding, spoken[place], reservations[place], group.wanted.allowed,
-                     len(group.plans)) for place, plan in enumerate(group.plans)], finding  # fmt: skip
+    return [_arrival(stage, plan, *measured[place], finding, spoken[place], reservations[place], group)
+            for place, plan in enumerate(group.plans)], finding  # fmt: skip
 
 
 def _made(stage: Stage, plan: Plan, run: Trained, place: int) -> Made:
@@ -353,16 +230,16 @@ def _made(stage: Stage, plan: Plan, run: Trained, place: int) -> Made:
 
 
 def _arrival(stage: Stage, plan: Plan, made: Made, digest: str, probes: list[Probe], finding: Finding, spoken: Spoken,
-             reservation: Reservation, allowed: Tolerances, among: int) -> Arrival:  # fmt: skip
+             reservation: Reservation, group: Group) -> Arrival:  # fmt: skip
     from neekoctl.certifying import first_reading
 
     row = onboarded(stage, plan, made, digest, probes, finding, spoken, first_reading(probes))
     after = [Score(probe.nll * probe.tokens, probe.tokens) for probe in probes]
     return Arrival(plan, reservation, row, made.nll_before, mean_nll(after) if after else None,
-                   _judged(stage, plan, after, allowed, among))  # fmt: skip
+                   _judged(stage, group, plan, after))  # fmt: skip
 
 
-def _judged(stage: Stage, plan: Plan, after: list[Score], allowed: Tolerances, among: int) -> Judged | None:
+def _judged(stage: Stage, group: Group, plan: Plan, after: list[Score]) -> Judged | None:
     """The new block against the one the member has, as a check elsewhere judges likelihood: more than tolerated, and
     no chance."""
     from neekoctl.measuring import scored
@@ -371,7 +248,7 @@ def _judged(stage: Stage, plan: Plan, after: list[Score], allowed: Tolerances, a
         return None
     then = scored(stage, stage.mounted(plan.replaced), heldout(plan))
     found = Checked(plan.replaced, then=then, now=after, elsewhere=["another block"])
-    return Judged(found, allowed, among)
+    return Judged(found, group.wanted.allowed, len(group.plans))
 
 
 def _commit(registry: Registry, group: Group, run: Trained, moving: Sequence[Arrival], finding: Finding) -> None:
@@ -383,7 +260,7 @@ def _commit(registry: Registry, group: Group, run: Trained, moving: Sequence[Arr
         save_cohort(run.cohort, folder, base_fingerprint=group.bank.fingerprint, shapes=shapes)
         row = CohortRow(
             bank_id=group.bank.id or 0, name=run.cohort.name, version=run.cohort.version, kind=group.wanted.kind,
-            digest=cohort_digest(folder), recipe=group.recipe.model_dump(), seed=group.wanted.seed,
+            digest=flush(folder), recipe=group.recipe.model_dump(), seed=group.wanted.seed,
             environment=moving[0].row.environment, encoder=run.cohort.encoder,
             members=[{"name": plan.profile.name} for plan in group.plans],
             metrics={"steps": run.state.step, "best_step": run.state.best_step, "seconds": run.seconds,

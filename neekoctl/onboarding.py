@@ -162,7 +162,7 @@ def _make(stage: Stage, plan: Plan, neighbours: list[Neighbour], entry: Entry | 
     from recipes.task import Task
 
     request = plan.request
-    begin(list(checkpoint.parent.glob(f"{plan.digest}*")), request.resume, screen)
+    begin(checkpoint.parent.glob(f"{plan.digest}*"), request.resume, screen)
 
     def report(progress: Progress) -> None:
         screen.progress(progress)

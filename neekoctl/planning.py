@@ -19,8 +19,8 @@ from neekoctl.kinship import Choice, Kin
 from neekoctl.stage import choose_bank
 from recipes.recipe import DEFAULT_PRESET, SIGN_ELECTING, Merging, Recipe, load_recipe
 from registry.cohorts import cohorts, harm, is_whole, newest_cohort, verified_cohort
-from registry.errors import NeekoError, UsageError
-from registry.heldout import Split, split
+from registry.errors import UsageError
+from registry.heldout import Split, refuse_nothing_to_learn, split
 from registry.names import fold
 from registry.profile import Profile, load_profile
 from registry.store import Registry
@@ -129,9 +129,9 @@ def plan(registry: Registry, request: Request, say: Callable[[str], None]) -> Pl
         raise UsageError(
             f"{profile.name} has no dialogues left to tune on once probes are kept aside: leave --tune out."
         )
-    if request.strategy == "expand" and not parts.train:
-        raise NeekoError(f"{profile.name} has too few dialogues: nothing is left to train on once probes are kept "
-                         f"aside; add some, or take --strategy fuse or hyper, which need none.")  # fmt: skip
+    if request.strategy == "expand":
+        instead = "add some, or take --strategy fuse or hyper, which need none"
+        refuse_nothing_to_learn(profile.name, parts.train, instead)
     cohort = _cohort(registry, request, bank, say)
     return Plan(request, profile, recipe, parts, bank, choice, replaced=replaced, cohort=cohort)
 

@@ -196,8 +196,9 @@ def _left(task: Task) -> float:
 
 def _unopposed(task: Task, rung: Rung, probes: int, helpful: Sequence[Source]) -> Made:
     """One rung alone is possible, or nothing would tell two apart."""
-    why = why_alone(task.exchanges, probes, helpful)
-    if sources(task) and not helpful:
+    if helpful or not sources(task):
+        why = why_alone(task.exchanges, probes, helpful)
+    else:
         why = "the bare base finds the newcomer's replies likelier than anybody's block or a cohort would"
     if "neighbours" in helpful and rung.passes(task) and rung.passes(task) * _pace(task) > _left(task):
         rung, why = LADDER[0], f"{rung.name} would take more than the budget has left"

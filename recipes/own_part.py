@@ -49,8 +49,8 @@ def completed(learning: Learning, own: Sequence[Block], say: Callable[[str], Non
     written = [learning.block(place) for place in range(len(learning.members))]
     pairs = zip(written, own, strict=True) if own else ()
     found = [_better(learning, place, *pair) for place, pair in enumerate(pairs)] or written
-    for member, block, alone in zip(learning.members, found, written, strict=True):
-        if own and block is alone:
+    for member, block, plain in zip(learning.members, found, written, strict=True):
+        if own and block is plain:
             say(f"{member.name} keeps what the network wrote: what it learned alone makes its probes no likelier")
     return found
 

@@ -13,6 +13,7 @@ from recipes.exchanges import Messages, PromptForm, Row
 from recipes.recipe import Merging, Recipe
 from recipes.running import Progress
 from registry.errors import NeekoError
+from registry.heldout import refuse_nothing_to_learn
 
 if TYPE_CHECKING:
     from recipes.hyper import Entry
@@ -64,11 +65,7 @@ class Task:
         Raises:
             NeekoError: there are none, or one is longer than the base reads.
         """
-        if not self.train:
-            raise NeekoError(
-                f"{self.name} has too few dialogues: nothing is left to train on once probes are kept aside; add some "
-                f"more."
-            )
+        refuse_nothing_to_learn(self.name, self.train)
         return short_enough(self.name, self.bank.base, [self.form.row(messages) for messages in self.train])
 
     def probes(self) -> list[Row]:

@@ -8,7 +8,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,9 +66,7 @@ class BlockStore:
 
     def flush(self, folder: Path) -> str:
         """Force a finished folder to the disk; returns its digest. The slow half of `put`."""
-        for name in FILES:
-            sync(folder / name)
-        sync(folder)
+        flush_files(folder, FILES)
         return folder_digest(folder)
 
     def place(self, folder: Path, digest: str) -> None:
@@ -116,6 +114,13 @@ class BlockStore:
     def delete(self, digest: str) -> None:
         """Whoever calls this knows that nobody has the block: `Registry.discard` does."""
         shutil.rmtree(self.path(digest), ignore_errors=True)
+
+
+def flush_files(folder: Path, names: Iterable[str]) -> None:
+    """Force a finished folder and its files to the disk, before it is given its name."""
+    for name in names:
+        sync(folder / name)
+    sync(folder)
 
 
 def sync(path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlmodel import Session, col, select
 
-from registry.blocks import digest_of, file_digest, sync
+from registry.blocks import digest_of, file_digest, flush_files, sync
 from registry.errors import CohortDamaged, NameTaken, UsageError
 from registry.names import COHORT_NAME
 from registry.store import Registry
@@ -26,6 +26,12 @@ def refuse_bad_name(name: str) -> None:
 def cohort_digest(folder: Path) -> str:
     """The digest of a cohort's files, as for blocks."""
     return digest_of({name: file_digest(folder / name) for name in FILES})
+
+
+def flush(folder: Path) -> str:
+    """Force a finished folder to the disk; returns its digest. Its bytes are there before its row can be."""
+    flush_files(folder, FILES)
+    return cohort_digest(folder)
 
 
 def cohorts(registry: Registry, name: str | None = None) -> list[Cohort]:
@@ -89,13 +95,10 @@ def put_cohort(registry: Registry, session: Session, row: Cohort, folder: Path) 
 
 
 def place(registry: Registry, name: str, version: int, folder: Path) -> None:
-    """Move a finished folder to where a version lies, under the lock of the transaction that writes its row. Its bytes
-    are on the disk before its row can be."""
+    """Move a flushed folder to where a version lies, under the lock of the transaction that writes its row."""
     target = registry.layout.cohort(name, version)
     shutil.rmtree(target, ignore_errors=True)  # of a process that was killed before its row was written
     target.parent.mkdir(parents=True, exist_ok=True)
-    for path in (*(folder / name for name in FILES), folder):
-        sync(path)
     folder.rename(target)
     sync(target.parent)
 

@@ -7,8 +7,10 @@ probe prompt is left out of training whole, so a probe's prompt never reaches tr
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from registry.errors import NeekoError
 from registry.names import fold
 from registry.profile import Conversation, Message
 
@@ -30,6 +32,13 @@ class Split:
 
     train: list[Conversation]
     probes: list[Probe]
+
+
+def refuse_nothing_to_learn(name: str, train: Sequence[object], instead: str = "add some more") -> None:
+    """Raises NeekoError when no conversation of a character is left to train on."""
+    if not train:
+        told = f"{name} has too few dialogues: nothing is left to train on once probes are kept aside"
+        raise NeekoError(f"{told}; {instead}.")
 
 
 def prompt_hash(prompt: str) -> float:

@@ -14,7 +14,7 @@ from pydantic_core import from_json
 from sqlmodel import Session, select
 
 from registry.bundle import LARGEST_HEAD, Bundle
-from registry.cohorts import place, sweep
+from registry.cohorts import flush, place, sweep
 from registry.errors import NeekoError
 from registry.store import Registry
 from registry.tables import Character, Gate
@@ -53,6 +53,7 @@ def unpacked(registry: Registry, bundle: Bundle) -> Iterator[Parcel]:
             for name, member in files.items():
                 with (folder / name).open("xb") as target:
                     bundle.copy(member, target)
+            flush(folder)
         for member in bundle.profiles:
             bundle.copy(member, None)
         yield parcel

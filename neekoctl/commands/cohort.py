@@ -40,8 +40,8 @@ def train(
 ) -> None:
     """Train several characters at once, and give each its block in a range of its own."""
     from neekoctl import cohort_screen, render
-    from neekoctl.cohorting import Wanted, gather
     from neekoctl.cohorting import train as run
+    from neekoctl.gathering import Wanted, gather
     from registry.layout import Layout
     from registry.store import Registry
 
@@ -73,8 +73,8 @@ def upgrade(
     """Train a new version, and switch those members whose likelihood a check would let pass, or nobody."""
     from neekoctl import cohort_screen, render
     from neekoctl.checks.tolerances import tolerances
-    from neekoctl.cohorting import Wanted, again
     from neekoctl.cohorting import train as run
+    from neekoctl.gathering import Wanted, again
     from registry.layout import Layout
     from registry.store import Registry
 

@@ -59,7 +59,6 @@ class Cell:
     likeness: float = 0.0
     steps: int = 0
     best_step: int = 0
-    seconds: float = 0.0
     rouge: list[float] = field(default_factory=list)  # ROUGE-L and BLEU of what is written to each
     bleu: list[float] = field(default_factory=list)
 
@@ -97,13 +96,11 @@ class Study:
                 self.keep(self.routed(way, seed, person, blocks))
         elif missing:
             own = self.alone(seed) if way.kind == "hycora" else {}
-            started = time.monotonic()
             done = together(self.bank, self.members(seed), way, seed, own, self.report)
-            seconds = time.monotonic() - started
             self.save(done.blocks, self.folder(way, seed))
             self.save(done.written, self.folder(way, seed) / WRITTEN)
             for person in self.people:
-                self.keep(self.read(way, seed, person, done, seconds))
+                self.keep(self.read(way, seed, person, done))
 
     def alone(self, seed: int) -> dict[str, Block]:
         """Everybody's block that was trained alone: a cohort's own parts are the same blocks."""
@@ -126,11 +123,11 @@ class Study:
             found.append(Member(person.name, [*task.rows(), *talks], task.probes(), persona))
         return found
 
-    def read(self, way: Way, seed: int, person: Interviewed, done: Trained, seconds: float) -> Cell:
+    def read(self, way: Way, seed: int, person: Interviewed, done: Trained) -> Cell:
         block = done.blocks[person.name]
         own, tokens = self.score(person, block)
         other = self.score(person, done.blocks[self.nearest(person.name)])[0] if way.kind != "shared" else []
-        return Cell(way.name, seed, person.name, own, tokens, other, done.likeness, done.steps, done.best_step, seconds,
+        return Cell(way.name, seed, person.name, own, tokens, other, done.likeness, done.steps, done.best_step,
                     *self.write(person, block))  # fmt: skip
 
     def routed(self, way: Way, seed: int, person: Interviewed, blocks: Mapping[str, Block]) -> Cell:

@@ -29,7 +29,7 @@ def reading(way: str, seed: int, name: str) -> Cell:
     nll, apart = NLL.get(way, 1.55), APART.get(way, 0.05)
     own = [10 * nll - 1, 10 * nll + 1]
     other = [each + 10 * apart for each in own] if apart else []
-    return Cell(way, seed, name, own, [10, 10], other, 0.5, 40, 30, 9.0, [0.2, 0.4], [0.1, 0.1])
+    return Cell(way, seed, name, own, [10, 10], other, 0.5, 40, 30, [0.2, 0.4], [0.1, 0.1])
 
 
 def readings() -> list[Cell]:

@@ -1,0 +1,141 @@
+"""Whom a cohort is trained on: residents and profiles of newcomers, every part of the request found good before
+anything is loaded. Knows the registry; nothing of networks, Typer or the terminal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from neekoctl.checks.tolerances import Tolerances
+from neekoctl.planning import Plan, Request, namesake
+from neekoctl.settling import Screen
+from neekoctl.stage import choose_bank
+from recipes.cohort_recipe import CohortRecipe, load_cohort_recipe
+from registry.cohorts import cohorts, dialogues, refuse_bad_name, versions
+from registry.errors import UsageError
+from registry.heldout import refuse_nothing_to_learn, split
+from registry.names import fold
+from registry.profile import Profile, load_profile
+from registry.store import Registry
+from registry.tables import Bank, Character
+
+Person = tuple[Profile, Character | None]  # and the resident whom it replaces
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the user asks for; `characters` are names of residents or profile files."""
+
+    name: str
+    characters: tuple[str, ...]
+    kind: str = "hycora"
+    changes: tuple[str, ...] = ()
+    rank: int | None = None
+    seed: int = 0
+    resume: bool = False
+    base: str | None = None
+    encoder: str | None = None
+    accept_gate: bool = False
+    allowed: Tolerances = Tolerances()  # what an upgrade may lose
+
+
+@dataclass(frozen=True)
+class Group:
+    """Whom a cohort is trained on, every part found good."""
+
+    wanted: Wanted
+    recipe: CohortRecipe
+    bank: Bank
+    plans: list[Plan]
+
+    def digest(self, encoder: str | None) -> str:
+        """Names the run: the same data, settings but for step sizes, seed, base, and encoder where personas are read
+        continue the same checkpoint."""
+        settings = {key: value for key, value in self.recipe.model_dump().items()
+                    if key != "learning_rate" and not key.startswith("pace_")}  # fmt: skip
+        parts = [[plan.profile.digests() for plan in self.plans], settings, self.wanted.seed, self.bank.fingerprint,
+                 encoder]  # fmt: skip
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def gather(registry: Registry, wanted: Wanted, screen: Screen) -> Group:
+    """Check a request for a new cohort.
+
+    Raises:
+        NeekoError: the first thing found that cannot be.
+    """
+    refuse_bad_name(wanted.name)
+    if cohorts(registry, wanted.name):
+        raise UsageError(f"There is a cohort {wanted.name} already: `neekoctl cohort upgrade {wanted.name}` trains its "
+                         f"next version, and another name makes another one.")  # fmt: skip
+    recipe = load_cohort_recipe(wanted.kind, wanted.changes, wanted.rank)
+    return _group(
+        registry, wanted, recipe, [_member(registry, word) for word in dict.fromkeys(wanted.characters)], screen
+    )
+
+
+def again(registry: Registry, wanted: Wanted, screen: Screen) -> Group:
+    """A new version of a cohort: the same kind and settings but for the changes, its members who still live here, and
+    whoever is named beside them.
+
+    Raises:
+        NeekoError: there is no such cohort, or the first thing found that cannot be.
+    """
+    last = versions(registry, wanted.name)[-1]
+    here = {row.name for row in registry.characters(status=("ready",), brief=True)}
+    named = [_member(registry, word) for word in dict.fromkeys(wanted.characters)]
+    anew = {fold(profile.name) for profile, _ in named}  # who comes with another profile
+    settings = (f"{key}={value}" for key, value in last.recipe.items())
+    recipe = load_cohort_recipe(last.kind, [*settings, *wanted.changes])
+    stay = [each["name"] for each in last.members if each["name"] in here and fold(each["name"]) not in anew]
+    people = [*(_member(registry, name) for name in stay), *named]
+    return _group(registry, replace(wanted, kind=last.kind), recipe, people, screen)
+
+
+def _group(registry: Registry, wanted: Wanted, recipe: CohortRecipe, people: Sequence[Person], screen: Screen) -> Group:
+    """Whether these can be trained together."""
+    names = [fold(profile.name) for profile, _ in people]
+    if len(set(names)) < 2:
+        raise UsageError("A cohort is of two characters at least: name them with --character A --character B.")
+    if twice := [profile.name for profile, _ in people if names.count(fold(profile.name)) > 1]:
+        raise UsageError(f"{twice[0]} is named twice: leave one out.")
+    bank = _bank(registry, wanted, [row for _, row in people if row], screen)
+    return Group(wanted, recipe, bank, [_plan(registry, wanted, recipe, bank, *each) for each in people])
+
+
+def _plan(registry: Registry, wanted: Wanted, recipe: CohortRecipe, bank: Bank, profile: Profile,
+          row: Character | None) -> Plan:  # fmt: skip
+    registry.refuse_taken([profile.name, *profile.aliases], row)
+    parts = split(profile.dialogues)
+    refuse_nothing_to_learn(profile.name, parts.train)
+    request = Request(Path(profile.name), "hyper", preset=wanted.kind, seed=wanted.seed, accept_gate=wanted.accept_gate)
+    return Plan(request, profile, recipe, parts, bank, None, replaced=row)
+
+
+def _member(registry: Registry, word: str) -> Person:
+    """A profile file, or a resident as its profile was."""
+    if Path(word).suffix in (".yaml", ".yml"):
+        profile = load_profile(Path(word))
+        return profile, namesake(registry, profile)
+    row = registry.ready(word)
+    talks = [{"messages": each.messages} for each in dialogues(registry, row)]
+    if not talks:
+        raise UsageError(f"No dialogues of {row.name} are kept: name its profile file instead.")
+    return Profile.model_validate({**row.description, "dialogues": talks}), row
+
+
+def _bank(registry: Registry, wanted: Wanted, residents: Sequence[Character], screen: Screen) -> Bank:
+    """The bank they all live in, else the one that newcomers would."""
+    banks = {row.bank_id for row in residents}
+    if len(banks) > 1:
+        raise UsageError("A cohort is over one base model, and these live over different ones: name others.")
+    if not banks:
+        return choose_bank(registry, wanted.base, say=screen.say)
+    home = next(bank for bank in registry.banks() if bank.id in banks)
+    if wanted.base not in (None, home.base):
+        raise UsageError(f"{residents[0].name} lives over {home.base}, so a cohort with it does too: leave --base out.")
+    return home
