@@ -4,14 +4,15 @@ Character-LLM's six characters are trained together in every way of hycora_ways:
 one block, and with a network that writes a half for each. Everybody's replies to 25 questions that nothing was trained
 or stopped on are read under the own block and under the nearest other's.
 
-Resumable: every reading is a line of .bench/studies/hycora/cells.jsonl, every way's blocks a folder beside it.
-Newcomers come once, with the first seed; the page is written after every seed.
+Resumable: every reading is a line of docs/studies/hycora/*.jsonl, every way's blocks a folder of .bench/studies/hycora.
+Newcomers, what was tried and the capacity come once, with the first seed; the page is written after every part.
 """
 
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ from tests.studies.hycora_capacity import Capacity
 from tests.studies.hycora_ways import INDEPENDENT, TABLE, TRIED, Trained, Way, together
 from tests.studies.starters import starters
 
-WORK = BENCH_HOME / "studies" / "hycora"
+READINGS = Path(__file__).parents[2] / "docs" / "studies" / "hycora"  # what the page is made of
+WORK = BENCH_HOME / "studies" / "hycora"  # what takes long to make, and can be made again
 SEEDS = (0, 1, 2)
 EXCHANGES, PROBES = 64, 8  # a character's, and those of them that are kept aside to stop a training by
 REPLY_TOKENS = 64
@@ -68,20 +70,17 @@ class Cell:
 
 
 class Study:
-    """The base, the cast, and what was measured so far; `picks` is whom a gate takes each test question to be for."""
+    """The base, the cast, and what was measured so far: lines of `path`, blocks in `work`. `picks` is whom a gate takes
+    each test question to be for."""
 
-    def __init__(self, people: Sequence[Interviewed], base: BaseModel, roles: Mapping[str, Any], work: Path = WORK,
+    def __init__(self, people: Sequence[Interviewed], base: BaseModel, roles: Mapping[str, Any], path: Path, work: Path,
                  exchanges: int = EXCHANGES, probes: int = PROBES) -> None:  # fmt: skip
-        self.roles, self.work, self.exchanges, self.probes = roles, work, exchanges, probes
+        self.roles, self.path, self.work, self.exchanges, self.probes = roles, path, work, exchanges, probes
         self.bank, self.form = Bank(base), PromptForm(base.tokenizer)
         self.people = [replace(person, tested=self.short_first(person)) for person in people]
         self.picks: Mapping[str, Sequence[str]] = {}
-        work.mkdir(parents=True, exist_ok=True)
-        self.cells = {cell.key: cell for cell in common.stored(self.path, Cell)}
-
-    @property
-    def path(self) -> Path:
-        return self.work / "cells.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.cells = {cell.key: cell for cell in common.stored(path, Cell)}
 
     def run_all(self, ways: Sequence[Way], seed: int) -> None:
         for way in ways:
@@ -95,16 +94,23 @@ class Study:
             for person in missing:
                 self.keep(self.routed(way, seed, person, blocks))
         elif missing:
-            own = self.alone(seed) if way.kind == "hycora" else {}
-            done = together(self.bank, self.members(seed), way, seed, own, self.report)
-            self.save(done.blocks, self.folder(way, seed))
-            self.save(done.written, self.folder(way, seed) / WRITTEN)
+            done = self.train(way, seed)
             for person in self.people:
                 self.keep(self.read(way, seed, person, done))
+
+    def train(self, way: Way, seed: int) -> Trained:
+        """Everybody in this way; what comes of it is kept."""
+        own = self.alone(seed) if way.kind == "hycora" else {}
+        done = together(self.bank, self.members(seed), way, seed, own, self.report)
+        self.save(done.blocks, self.folder(way, seed))
+        self.save(done.written, self.folder(way, seed) / WRITTEN)
+        return done
 
     def alone(self, seed: int) -> dict[str, Block]:
         """Everybody's block that was trained alone: a cohort's own parts are the same blocks."""
         self.run(INDEPENDENT, seed)
+        if not self.lies_here(INDEPENDENT, seed):
+            self.train(INDEPENDENT, seed)
         return self.load(INDEPENDENT, seed)
 
     def read_base(self) -> None:
@@ -163,7 +169,7 @@ class Study:
         """Nats and tokens of the test questions."""
         rows = [self.row(person, pair) for pair in person.tested]
         scores = scored_under(self.bank, block, rows)
-        return [each.total for each in scores], [each.tokens for each in scores]
+        return [round(each.total, 4) for each in scores], [each.tokens for each in scores]
 
     def short_first(self, person: Interviewed) -> list[tuple[str, str]]:
         """The test questions, so that batches hold little padding."""
@@ -174,6 +180,10 @@ class Study:
 
     def folder(self, way: Way, seed: int) -> Path:
         return self.work / way.name.replace(" ", "-").replace(",", "") / str(seed)
+
+    def lies_here(self, way: Way, seed: int) -> bool:
+        """Whether the blocks do: the readings travel with the project, and may have been made elsewhere."""
+        return (self.folder(way, seed) / WRITTEN).is_dir()
 
     def save(self, blocks: Mapping[str, Block], folder: Path) -> None:
         """For what is looked at later: newcomers' kin, figures of the halves."""
@@ -232,21 +242,22 @@ def main(folder: Path) -> None:
 
     base, encoder = embedded_base(), common.encoder()
     studies = []
-    for people, work, sizes in ((read(folder), WORK, (EXCHANGES, PROBES)), (starters(), WORK / "starters", (62, 8))):
-        study = Study(people, base, common.roles(people), work, *sizes)
+    for people, name, sizes in ((read(folder), "cast", (EXCHANGES, PROBES)), (starters(), "starters", (62, 8))):
+        study = Study(people, base, common.roles(people), READINGS / f"{name}.jsonl", WORK / name, *sizes)
         study.picks = picked(study, encoder)
         study.read_base()
         studies.append(study)
     cast, shipped = studies
-    for seed in SEEDS:
-        for study in studies:
-            study.run_all(TABLE, seed)
+    first, *more = SEEDS
+    for part in (
+        *(partial(study.run_all, TABLE, first) for study in studies),
+        partial(Newcomers(cast).run, first),
+        partial(cast.run_all, TRIED, first),
+        Capacity(cast.bank, cast.path.with_name("capacity.jsonl"), cast.report).run,
+        *(partial(study.run_all, TABLE, seed) for seed in more for study in studies),
+    ):
+        part()
         hycora_page.write(cast, shipped)
-        Newcomers(cast).run(SEEDS[0])
-        hycora_page.write(cast, shipped)
-    cast.run_all(TRIED, SEEDS[0])
-    Capacity(cast.bank, WORK, cast.report).run()
-    hycora_page.write(cast, shipped)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ sixteen? Chance is 1/16. Every role is seen equally often, however many there ar
 """
 
 import random
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +47,6 @@ class Cell:
     right: int
     asked: int
     steps: int
-    seconds: float
 
     @property
     def key(self) -> tuple[int, int]:
@@ -66,10 +64,10 @@ class Question:
 class Capacity:
     """What was measured so far."""
 
-    def __init__(self, bank: Bank, work: Path, report: Callable[[Progress], None], settings: Sequence[str] = SETTINGS,
+    def __init__(self, bank: Bank, path: Path, report: Callable[[Progress], None], settings: Sequence[str] = SETTINGS,
                  ) -> None:  # fmt: skip
         self.bank, self.form = bank, PromptForm(bank.base.tokenizer)
-        self.path, self.report, self.settings = work / "capacity.jsonl", report, settings
+        self.path, self.report, self.settings = path, report, settings
         self.cells = {cell.key: cell for cell in common.stored(self.path, Cell)}
 
     def run(self, amounts: Sequence[int] = ROLES, widths: Sequence[int] = WIDTHS) -> None:
@@ -81,14 +79,13 @@ class Capacity:
                     self.cells[cell.key] = cell
 
     def measure(self, roles: int, width: int) -> Cell:
-        started = time.monotonic()
         lives = _lives(roles)
         members = [Member(str(place), self.rows(life), []) for place, life in enumerate(lives)]
         recipe = load_cohort_recipe("hycora", (*self.settings, f"bottleneck={width}"))
         learning = Learning(self.bank, members, recipe, seed=0)
         state = Run(learning, recipe).go(self.report)
         right = sum(self.told(learning, place, life) for place, life in enumerate(lives))
-        return Cell(roles, width, right, roles * len(FACTS), state.step, time.monotonic() - started)
+        return Cell(roles, width, right, roles * len(FACTS), state.step)
 
     def rows(self, life: Sequence[str]) -> list[Row]:
         return [self.form.row(_said(wording, reply.format(word))) for word, (wordings, (reply, _)) in

@@ -56,7 +56,7 @@ class Newcomers:
     """What was measured so far, beside the study that trained the residents."""
 
     def __init__(self, study: Study) -> None:
-        self.study, self.path = study, study.work / "newcomers.jsonl"
+        self.study, self.path = study, study.path.with_name("newcomers.jsonl")
         self.cells = {cell.key: cell for cell in common.stored(self.path, Cell)}
 
     def run(self, seed: int, amounts: tuple[int, ...] = AMOUNTS) -> None:

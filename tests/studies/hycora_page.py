@@ -48,12 +48,13 @@ def write(cast: "Study", shipped: "Study") -> None:
             characters="\n".join(_characters(six)), parameters="\n".join(_parameters(cast)),
             columns=" | ".join(map(str, ROLES)), came=len(arrivals.people), arrivals=len(arrivals.seeds), turns=TURNS,
             newcomers="\n".join(_newcomers(arrivals)), arrived="\n".join(_arrived(arrivals)),
-            capacity="\n".join(_capacity(cast.work / "capacity.jsonl")), facts=len(FACTS), words=WORDS,
+            capacity="\n".join(_capacity(cast.path.with_name("capacity.jsonl"))), facts=len(FACTS), words=WORDS,
         ),
         encoding="utf-8",
     )  # fmt: skip
     _draw(PAGE.with_name("hycora.svg"), lambda figure: _ways(figure, six, arrivals, cast))
-    _draw(PAGE.with_name("hycora-halves.svg"), lambda figure: _halves(figure, cast, six))
+    if all(cast.lies_here(way, six.seeds[0]) for way, _ in WRITTEN):
+        _draw(PAGE.with_name("hycora-halves.svg"), lambda figure: _halves(figure, cast, six))
 
 
 # tables
@@ -61,7 +62,7 @@ def write(cast: "Study", shipped: "Study") -> None:
 
 def _table(results: Results) -> Iterator[str]:
     """A way a row: the paper's Tables 3 and 5."""
-    for way in results.ways:
+    for way in results.ways if results.seeds else ():
         perplexity = results.interval(likelihood, way).shown(lambda value: float(np.exp(-value)))
         rest = [results.interval(measure, way).shown(signs=".3f") for measure in (distinctness, rouge, bleu)]
         if not any(results.found[way, seed, results.people[0]].other for seed in results.seeds):
@@ -71,7 +72,7 @@ def _table(results: Results) -> Iterator[str]:
 
 def _pairs(results: Results) -> Iterator[str]:
     """By how much HyCoRA is better than each of the others."""
-    for other in results.ways:
+    for other in results.ways if results.seeds else ():
         if other != HYCORA.name:
             told = [results.interval(measure, HYCORA.name, over=other).bold() for measure in MEASURES.values()]
             yield f"| {other} | {' | '.join(told)} |"
@@ -129,7 +130,7 @@ def _capacity(path: Path) -> Iterator[str]:
     for line in path.read_text().splitlines() if path.exists() else []:
         cell = json.loads(line)
         share = cell["right"] / cell["asked"]
-        yield f"| {cell['roles']} | {cell['width']} | {share:.0%} | {cell['steps']} | {cell['seconds'] / 60:.0f} |"
+        yield f"| {cell['roles']} | {cell['width']} | {share:.0%} | {cell['steps']} |"
 
 
 # what the numbers say, in sentences that hold whichever way they fall
@@ -227,9 +228,10 @@ TEXT = """\
 `make study-hycora DATA=FOLDER`, written {date}. HyCoRA ([arXiv 2511.08017](https://arxiv.org/abs/2511.08017)) on
 Character-LLM's six characters, the default base, rank 8: at most {exchanges} exchanges each, {probes} of them kept
 aside to stop a training by; what is reported is {questions} other questions a character, which nothing was trained,
-stopped or chosen on ({seeds} seeds). *Distinctness* is how many nats a token a reply is less likely under the block of
-the nearest other character, everything else as it was; where all have one block there is none. Intervals hold 95 % of
-{draws} draws of a bootstrap over characters, seeds and questions, and every way is read on the same draw.
+stopped or chosen on ({seeds} seeds). *Distinctness* is how many nats a token a reply is less likely under the block
+of the nearest other character, everything else as it was; where all have one block there is none. Intervals hold 95 %
+of {draws} draws of a bootstrap over characters, seeds and questions, and every way is read on the same draw. Every
+reading that the figures are made of is a line of [hycora/*.jsonl](hycora).
 
 {findings}
 
@@ -307,7 +309,7 @@ Synthetic roles of {facts} facts each, a word out of {words} per fact, with noth
 system message for all. Told: the right word is the likeliest in a wording of the question that was not trained (chance
 1/{words}). Every role is seen equally often.
 
-| roles | bottleneck k | told | steps | minutes |
-|---|---|---|---|---|
+| roles | bottleneck k | told | steps |
+|---|---|---|---|
 {capacity}
 """

@@ -44,7 +44,11 @@ class Results:
         self.ways = list(ways)
         self.people = sorted({cell.character for cell in cells})
         self.seeds = [seed for seed in sorted({cell.seed for cell in cells}) if self._is_whole(seed)]
-        self.tokens = np.array([self.found[self.ways[0], self.seeds[0], name].tokens for name in self.people])
+
+    @cached_property
+    def tokens(self) -> np.ndarray:
+        """(C, questions) of the replies."""
+        return np.array([self.found[self.ways[0], self.seeds[0], name].tokens for name in self.people])
 
     def _is_whole(self, seed: int) -> bool:
         return all((way, seed, name) in self.found for way in self.ways for name in self.people)

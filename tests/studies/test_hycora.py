@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from recipes.base_model import BaseModel
 from tests.studies import hycora_newcomers
@@ -22,7 +23,7 @@ WAYS = (replace(INDEPENDENT, changes=LONE), replace(SHARED, changes=SMALL), repl
 @pytest.fixture
 def study(base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Study]:
     monkeypatch.setattr("tests.studies.hycora.INDEPENDENT", WAYS[0])
-    yield Study(PEOPLE, base, ROLES, tmp_path, exchanges=6, probes=2)
+    yield Study(PEOPLE, base, ROLES, tmp_path / "cells.jsonl", tmp_path, exchanges=6, probes=2)
 
 
 def test_names_of_ways_differ() -> None:
@@ -43,12 +44,23 @@ def test_everybody_is_read_in_every_way(study: Study) -> None:
 
 def test_a_killed_study_goes_on(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     study.run(WAYS[2], 0)
-    again = Study(PEOPLE, study.bank.base, ROLES, study.work, exchanges=6, probes=2)
+    again = Study(PEOPLE, study.bank.base, ROLES, study.path, study.work, exchanges=6, probes=2)
     monkeypatch.setattr("tests.studies.hycora.together", lambda *_: pytest.fail("it was measured already"))
     again.run(WAYS[2], 0)
     assert again.cells == study.cells
     ant = PEOPLE[0]
     assert again.score(ant, again.load(WAYS[2], 0)["Ant"])[0] == again.cells[WAYS[2].name, 0, "Ant"].own
+
+
+def test_readings_travel_and_blocks_are_trained_again(study: Study, tmp_path: Path) -> None:
+    before = study.alone(0)
+    elsewhere = Study(PEOPLE, study.bank.base, ROLES, study.path, tmp_path / "elsewhere", exchanges=6, probes=2)
+    readings = elsewhere.path.read_text()
+    after = elsewhere.alone(0)
+    assert all(
+        torch.equal(after[name].pairs[at].b, pair.b) for name in ROLES for at, pair in before[name].pairs.items()
+    )
+    assert elsewhere.path.read_text() == readings
 
 
 def test_a_gate_that_errs_costs_likelihood(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:

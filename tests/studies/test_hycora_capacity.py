@@ -15,7 +15,7 @@ SETTINGS = ("contrast=0", "batch=6", "rank=4", "hidden_width=16", "learning_rate
 
 @pytest.fixture
 def capacity(base: BaseModel, tmp_path: Path) -> Capacity:
-    return Capacity(Bank(base), tmp_path, lambda _: None, SETTINGS)
+    return Capacity(Bank(base), tmp_path / "cells.jsonl", lambda _: None, SETTINGS)
 
 
 def test_every_fact_has_as_many_words(capacity: Capacity) -> None:
@@ -40,4 +40,4 @@ def test_a_killed_run_goes_on(capacity: Capacity, tmp_path: Path, monkeypatch: p
     cell = capacity.cells[3, 4]
     assert cell.asked == 9 and 0 <= cell.right <= 9 and cell.steps == 3
     monkeypatch.setattr(Capacity, "measure", lambda *_: pytest.fail("it was measured already"))
-    Capacity(capacity.bank, tmp_path, lambda _: None, SETTINGS).run((3,), (4,))
+    Capacity(capacity.bank, tmp_path / "cells.jsonl", lambda _: None, SETTINGS).run((3,), (4,))

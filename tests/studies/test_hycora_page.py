@@ -99,7 +99,7 @@ def _filled(block: Block) -> Block:
 
 
 def study(base: BaseModel, work: Path, cells: list[Cell]) -> Study:
-    found = Study(PEOPLE, base, ROLES, work)
+    found = Study(PEOPLE, base, ROLES, work / "cells.jsonl", work)
     for cell in cells:
         found.keep(cell)
     blocks = {name: _filled(fresh_block(base.shapes, 2, 4, place)) for place, name in enumerate(ROLES)}
@@ -114,7 +114,7 @@ def test_the_page_says_what_was_measured(base: BaseModel, tmp_path: Path, monkey
         for method in METHODS:
             for exchanges in AMOUNTS:
                 nll = 1.58 if exchanges < 64 else 1.3  # shares of the base's perplexity: 0.657 and 0.497
-                common.store(cast.work / "newcomers.jsonl", came(name, method, exchanges, nll))
+                common.store(cast.path.with_name("newcomers.jsonl"), came(name, method, exchanges, nll))
     monkeypatch.setattr(hycora_page, "PAGE", tmp_path / "docs" / "hycora.md")
     hycora_page.write(cast, study(base, tmp_path / "four", readings()))
     text = (tmp_path / "docs" / "hycora.md").read_text()
@@ -125,6 +125,17 @@ def test_the_page_says_what_was_measured(base: BaseModel, tmp_path: Path, monkey
             zip(TARGETS.values(), ("reached", "missed", "reached"), strict=True)] == [True] * 3  # fmt: skip
     assert f"| {TRIED[0].name} | " in text and f"| {TRIED[1].name} | " not in text
     assert {path.name for path in (tmp_path / "docs").glob("*.svg")} == {"hycora.svg", "hycora-halves.svg"}
+
+
+def test_what_is_not_whole_has_no_rows_yet(base: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shipped characters were not read yet, nor anybody's blocks brought here with the readings."""
+    cast = study(base, tmp_path / "six", readings())
+    elsewhere = Study(PEOPLE, base, ROLES, cast.path, tmp_path / "elsewhere")
+    monkeypatch.setattr(hycora_page, "PAGE", tmp_path / "docs" / "hycora.md")
+    hycora_page.write(elsewhere, study(base, tmp_path / "four", readings()[:1]))
+    rows = [line for line in (tmp_path / "docs" / "hycora.md").read_text().splitlines() if f"| {SHARED.name} |" in line]
+    assert len(rows) == 5  # table, differences, by character, tried, parameters: none of the shipped ones
+    assert not (tmp_path / "docs" / "hycora-halves.svg").exists()
 
 
 def test_a_beaten_way_is_said_to_be_beaten(results: Results) -> None:
