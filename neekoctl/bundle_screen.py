@@ -14,8 +14,9 @@ def saved(document: dict[str, Any]) -> None:
     who = ", ".join(document["residents"]) or "nobody"
     history = f"{document['revisions']} revisions" if document["whole"] else "no history"
     size = f"{document['bytes'] / 2**20:.1f} MiB"
-    out().print(f"[green]Wrote {escape(document['file'])}[/] ({size}): {escape(who)}; {document['blocks']} blocks, "
-                f"{history}.")  # fmt: skip
+    cohorts = "".join(f", cohort {each['name']} {each['version']}" for each in document["cohorts"])
+    out().print(f"[green]Wrote {escape(document['file'])}[/] ({size}): {escape(who)}; {document['blocks']} blocks"
+                f"{escape(cohorts)}, {history}.")  # fmt: skip
 
 
 def loaded(document: dict[str, Any]) -> None:

@@ -46,11 +46,15 @@ def listed(rows: list[dict[str, Any]]) -> None:
     """One line a version."""
     if not rows:
         out().print("There are no cohorts yet: `neekoctl cohort train NAME --character A --character B` makes one.")
+    table = Table(box=None, pad_edge=False)
+    for title in ("COHORT", "VERSION", "KIND", "MEMBERS", "SERVED", ""):
+        table.add_column(title, justify="right" if title in ("VERSION", "MEMBERS", "SERVED") else "left", no_wrap=True)
     for row in rows:
-        served = sum(each["served"] for each in row["members"])
-        state = "" if row["whole"] else "  [bold red]damaged[/]"
-        out().print(f"{escape(row['cohort'])} {row['version']}  {escape(row['kind'])}  {len(row['members'])} members, "
-                    f"{served} served by it{state}")  # fmt: skip
+        counts = len(row["members"]), sum(each["served"] for each in row["members"])
+        state = "" if row["whole"] else "[bold red]damaged[/]"
+        table.add_row(escape(row["cohort"]), str(row["version"]), row["kind"], *map(str, counts), state)
+    if rows:
+        out().print(table)
 
 
 def removed(document: dict[str, Any]) -> None:

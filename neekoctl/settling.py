@@ -66,8 +66,8 @@ def refuse_full_disk(registry: Registry, ranks: int) -> None:
     free, needed = shutil.disk_usage(registry.layout.home).free, COPIES_ON_DISK * ranks * 2**20
     if free < needed:
         raise NeekoError(
-            f"Only {free / 2**20:.0f} MiB are free under {registry.layout.home}, and this onboarding may need "
-            f"{needed / 2**20:.0f}: free some space or set NEEKOCTL_HOME elsewhere."
+            f"Only {free / 2**20:.0f} MiB are free under {registry.layout.home}, and up to "
+            f"{needed / 2**20:.0f} may be needed: free some space or set NEEKOCTL_HOME elsewhere."
         )
 
 

@@ -146,6 +146,7 @@ def save(
         "file": str(path),
         "whole": not only,
         "residents": [row.name for row in rows.residents],
+        "cohorts": [{"name": row.name, "version": row.version} for row in rows.cohort],
         "blocks": count,
         "revisions": len(rows.revision),
         "gate": rows.active_gate.version if rows.active_gate else None,

@@ -28,7 +28,8 @@ def test_a_cohort_travels_with_its_registry(neekoctl, registry: Registry, tmp_pa
                                             monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     trained(neekoctl, *TWO)
     bundle = tmp_path / "monday.neeko"
-    assert neekoctl("bundle", "save", bundle).code == 0
+    saved = neekoctl("bundle", "save", bundle)
+    assert saved.code == 0 and ", cohort founders 1, " in saved.out
     monkeypatch.setenv("NEEKOCTL_HOME", str(tmp_path / "elsewhere"))
     assert neekoctl("bundle", "load", bundle).code == 0
     assert neekoctl("cohort", "show", "founders", "--json").document["whole"]
