@@ -169,7 +169,8 @@ def _make(stage: Stage, plan: Plan, neighbours: list[Neighbour], entry: Entry | 
         renew()
 
     task = Task(plan.profile.name, stage.bank, stage.form, plan.recipe, to_learn(plan), heldout(plan), request.seed,
-                report, checkpoint, neighbours, request.merging, plan.width, request.tune, until, entry)  # fmt: skip
+                report, checkpoint, neighbours, request.merging, plan.width, request.tune, until, entry,
+                plan.after_cohort)  # fmt: skip
     return _strategy(request.strategy)(task)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from neekoctl import kinship
 from neekoctl.kinship import Choice, Kin
 from neekoctl.stage import choose_bank
-from recipes.recipe import DEFAULT_PRESET, SIGN_ELECTING, Merging, Recipe, load_recipe
+from recipes.recipe import AFTER_COHORT, DEFAULT_PRESET, SIGN_ELECTING, Merging, Recipe, load_recipe
 from registry.cohorts import cohorts, harm, is_whole, newest_cohort, verified_cohort
 from registry.errors import UsageError
 from registry.heldout import Split, refuse_nothing_to_learn, split
@@ -38,7 +38,7 @@ class Request:
     strategy: str = "expand"
     base: str | None = None
     encoder: str | None = None
-    preset: str = DEFAULT_PRESET
+    preset: str | None = None  # the one that suits what the block starts from
     changes: tuple[str, ...] = ()
     rank: int | None = None
     seed: int = 0
@@ -57,10 +57,12 @@ class Request:
     def names_a_rank(self) -> bool:
         return self.rank is not None or any(change.partition("=")[0].strip() == "rank" for change in self.changes)
 
+    def preset_after(self, cohort: bool) -> str:
+        """What a cohort knows is built upon in smaller steps, unless a preset is named."""
+        return self.preset or (AFTER_COHORT if cohort else DEFAULT_PRESET)
 
-def preset_for(warm_start: str) -> str:
-    """The default: what a cohort knows is built upon in smaller steps."""
-    return "gentle" if warm_start == FROM_COHORT else DEFAULT_PRESET
+    def recipe_after(self, cohort: bool) -> Recipe:
+        return load_recipe(self.preset_after(cohort), list(self.changes), self.rank)
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Plan:
 
     request: Request
     profile: Profile
-    recipe: Recipe
+    recipe: Recipe  # of whatever does not start from a cohort's block
     split: Split
     bank: Bank
     choice: Choice | None  # of neighbours; None when none are wanted
@@ -78,6 +80,7 @@ class Plan:
     width: int | None = None
     replaced: Character | None = None
     cohort: Cohort | None = None  # None when none is wanted
+    after_cohort: Recipe | None = None  # of a training that starts from its block
 
     @property
     def system_message(self) -> str:
@@ -90,6 +93,7 @@ class Plan:
                  self.request.strategy, self.bank.fingerprint]  # fmt: skip
         parts += [[each.character.block, each.weight] for each in self.kin]
         parts += [self.cohort.digest, self.request.from_profile] if self.cohort else []
+        parts += [self.after_cohort.model_dump()] if self.after_cohort else []
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -115,7 +119,7 @@ def plan(registry: Registry, request: Request, say: Callable[[str], None]) -> Pl
     """
     _refuse_idle_options(request)
     profile = load_profile(request.profile)
-    recipe = load_recipe(request.preset, list(request.changes), request.rank)
+    recipe = request.recipe_after(cohort=False)
     if request.strategy == "fuse" and not registry.banks():  # before a base is fetched for nothing
         raise kinship.nobody(profile.name)
     bank = choose_bank(registry, request.base, say=say)
@@ -133,7 +137,8 @@ def plan(registry: Registry, request: Request, say: Callable[[str], None]) -> Pl
         instead = "add some, or take --strategy fuse or hyper, which need none"
         refuse_nothing_to_learn(profile.name, parts.train, instead)
     cohort = _cohort(registry, request, bank, say)
-    return Plan(request, profile, recipe, parts, bank, choice, replaced=replaced, cohort=cohort)
+    after = request.recipe_after(cohort=True) if cohort else None
+    return Plan(request, profile, recipe, parts, bank, choice, replaced=replaced, cohort=cohort, after_cohort=after)
 
 
 def namesake(registry: Registry, profile: Profile) -> Character | None:

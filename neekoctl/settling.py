@@ -132,8 +132,10 @@ def _recipe(plan: Plan, made: Made) -> dict[str, Any]:
         return {**asked, **rank, **request.merging.model_dump(), **tuned}
     cohort = {"cohort": made.details["cohort"]} if "cohort" in made.details else {}
     inherited = request.warm_start if request.strategy == "expand" else "hyper" if cohort else "fuse"
-    start = {"warm_start": inherited} if made.parents or (cohort and made.strategy == "expand") else {}
-    return {**asked, "preset": request.preset, **plan.recipe.model_dump(), **rank, **start, **cohort}
+    from_cohort = bool(cohort) and made.strategy == "expand"
+    start = {"warm_start": inherited} if made.parents or from_cohort else {}
+    recipe = plan.after_cohort if from_cohort and plan.after_cohort else plan.recipe
+    return {**asked, "preset": request.preset_after(from_cohort), **recipe.model_dump(), **rank, **start, **cohort}
 
 
 def measure_probes(stage: Stage, plan: Plan, digest: str, reservation: Reservation, spoken: Spoken,

@@ -27,10 +27,10 @@ def expand(task: Task) -> Made:
         NeekoError: every conversation holds a held-out prompt, so there is nothing to train on.
         TrainingFailed: the loss is no number any more.
     """
-    rows, probes = task.rows(), task.probes()
-    fresh = fresh_block(task.bank.base.shapes, task.recipe.rank, task.recipe.alpha, task.seed)
+    rows, probes, recipe = task.rows(), task.probes(), task.expands_by
+    fresh = fresh_block(task.bank.base.shapes, recipe.rank, recipe.alpha, task.seed)
     start = warm(fresh, inherited(task)) if task.neighbours or task.entry else fresh
-    done = train(task.bank, start, rows, probes, task.recipe, seed=task.seed, report=task.report,
+    done = train(task.bank, start, rows, probes, recipe, seed=task.seed, report=task.report,
                  checkpoint=task.checkpoint, until=task.until)  # fmt: skip
     if start is not fresh and probes:  # a warm start's first likelihood is not the bare base's
         done = replace(done, nll_before=mean_nll(scored_under(task.bank, None, probes)))

@@ -12,6 +12,7 @@ from registry.errors import UsageError
 from registry.ranks import LARGEST_RANK
 
 DEFAULT_PRESET = "standard"
+AFTER_COHORT = "gentle"  # where a training starts from a cohort's block
 PRESETS = "presets"
 SIGN_ELECTING = ("ties", "dare_ties")
 FACTOR_WISE = ("elementwise", *SIGN_ELECTING)  # A and B are merged each by itself

@@ -53,6 +53,12 @@ class Task:
     tune: bool = False
     until: float | None = None
     entry: "Entry | None" = None  # into a cohort: what its network writes, or where an expansion starts from
+    after_cohort: Recipe | None = None  # of such an expansion; None: `recipe`
+
+    @property
+    def expands_by(self) -> Recipe:
+        """The recipe of an expansion from where this one starts."""
+        return self.after_cohort if self.entry and self.after_cohort else self.recipe
 
     @property
     def exchanges(self) -> int:

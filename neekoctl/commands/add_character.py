@@ -17,8 +17,8 @@ def add_character(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Training settings: quick, standard, thorough or gentle.  [default: standard; gentle after "
-            "--warm-start hyper]"
+            help="Training settings: quick, standard, thorough or gentle.  [default: standard; gentle where it "
+            "starts from a cohort's block]"
         ),
     ] = None,
     change: Annotated[
@@ -66,13 +66,13 @@ def add_character(
     from neekoctl import render
     from neekoctl.kinship import Choice
     from neekoctl.onboarding import onboard, rehearse
-    from neekoctl.planning import Request, preset_for, seconds
+    from neekoctl.planning import Request, seconds
     from recipes.recipe import load_merging
     from registry.layout import Layout
     from registry.store import Registry
 
     merging = load_merging(method=merge, energy=energy, density=density, temperature=temperature)
-    request = Request(profile, strategy, base, encoder, preset or preset_for(warm_start), tuple(change or ()), rank,
+    request = Request(profile, strategy, base, encoder, preset, tuple(change or ()), rank,
                       seed, resume, accept_gate, replace, Choice(neighbours, tuple(parents or ())), merging, tune,
                       warm_start, cohort, from_profile, None if budget is None else seconds(budget))  # fmt: skip
     with render.TrainingScreen().open() as screen:

@@ -139,9 +139,10 @@ def test_a_newcomer_gets_its_block_from_the_network(neekoctl, registry: Registry
     assert (started["strategy"], started["cohort"]["version"]) == ("expand", 1)
     assert "started from cohort founders version 1" in started["reason"]
     assert registry.ready("Fly").recipe["preset"] == "gentle"
-    auto = neekoctl("add-character", write_profile(tmp_path, "Gnu"), "--strategy", "auto", "--preset", "quick",
-                    "--json").document  # fmt: skip
-    assert auto["character"] == "Gnu"
+    auto = neekoctl("add-character", write_profile(tmp_path, "Gnu"), "--strategy", "auto", "--json").document
+    assert "--warm-start hyper" in auto["reason"]
+    kept = registry.ready("Gnu").recipe
+    assert (kept["asked"], kept["preset"], kept["warm_start"]) == ("auto", "gentle", "hyper")
     after = {row.name: row.block for row in registry.characters(status=("ready",))}
     assert before.items() <= after.items()
     assert neekoctl("check").code == 0

@@ -62,6 +62,12 @@ def test_a_persona_is_a_start_of_its_own(bank: Bank) -> None:
     assert len({block.pairs[path].a.sum().item() for block in blocks}) == 3
 
 
+def test_a_training_that_starts_from_a_cohorts_block_has_a_recipe_of_its_own(bank: Bank) -> None:
+    wanted = task(bank, Entry(cohort(bank, "shared"), "d"))
+    wanted = replace(wanted, after_cohort=load_recipe("gentle", ["epochs=2", "batch=3"]))
+    assert [expand(each).steps for each in (wanted, replace(wanted, entry=None))] == [2 * 2, 8 * 2]
+
+
 def test_a_shared_cohort_gives_a_newcomer_everybodys_block(bank: Bank) -> None:
     found = cohort(bank, "shared")
     made = hyper(task(bank, Entry(found, "d")))

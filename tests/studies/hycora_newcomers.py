@@ -18,7 +18,7 @@ from recipes.cohort_recipe import load_cohort_recipe
 from recipes.expansion import expand
 from recipes.fusion import fuse
 from recipes.hyper import Entry, hyper
-from recipes.recipe import load_recipe
+from recipes.recipe import AFTER_COHORT, DEFAULT_PRESET, load_recipe
 from recipes.running import Run
 from recipes.task import Task
 from tests.studies import common
@@ -32,8 +32,8 @@ FINGERPRINT = "study"  # of the base, in the cohorts' files
 TURNS = 2  # of each conversation of a founder's
 COHORTS = {kind: replace(way, changes=("epochs=1",)) for kind, way in (("hycora", HYCORA), ("shared", SHARED))}
 HYPER, FROM = "hyper, ", "expand from "
-METHODS = ("fuse", "expand", *(f"{HYPER}{kind}" for kind in COHORTS), f"{FROM}fuse",
-           *(f"{FROM}{kind}" for kind in COHORTS))  # fmt: skip
+AFTER = tuple(f"{FROM}{kind}" for kind in COHORTS)
+METHODS = ("fuse", "expand", *(f"{HYPER}{kind}" for kind in COHORTS), f"{FROM}fuse", *AFTER)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Newcomers:
 
     def make(self, name: str, method: str, exchanges: int, seed: int) -> Block:
         person = next(each for each in self.study.people if each.name == name)
-        task = self.task(person, exchanges, seed, "standard" if method == "expand" else "gentle")
+        task = self.task(person, exchanges, seed, AFTER_COHORT if method in AFTER else DEFAULT_PRESET)
         if method.startswith(HYPER):
             return hyper(replace(task, entry=self.entry(method.removeprefix(HYPER), name, seed))).block
         start = method.removeprefix(FROM)

@@ -292,8 +292,9 @@ written for a character is an ordinary block.
 ## Newcomers: each of the six after the other five, perplexity as a share of the bare base's
 
 Measured so far: {came} newcomers ({arrivals} seeds). The five have learned from their exchanges and from the first
-{turns} turns of their conversations, once. A newcomer's block starts with the preset `gentle`, from scratch with
-`standard`, both averaged; an eighth of the exchanges is kept aside. Beethoven has 57 exchanges where 64 are said.
+{turns} turns of their conversations, once. A training that starts from a cohort's block takes the preset `gentle`,
+every other one `standard`, all averaged over the steps; an eighth of the exchanges is kept aside. Beethoven has 57
+exchanges where 64 are said.
 
 | method | 0 exchanges | 1 | 4 | 8 | 16 | 64 |
 |---|---|---|---|---|---|---|
