@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from registry.cohorts import is_whole
+from registry.names import fold
 from registry.store import Registry
 from registry.tables import Cohort
 
@@ -13,13 +14,13 @@ COLLAPSED = 0.95  # mean cosine between characters' halves from which the networ
 
 def described(registry: Registry, row: Cohort) -> dict[str, Any]:
     """What `cohort show --json` prints."""
-    here = {each.name: each for each in registry.characters(status=("ready",))}
+    here = {fold(each.name): each for each in registry.characters(status=("ready",))}
     bank = next(each for each in registry.banks() if each.id == row.bank_id)
     likeness = row.metrics.get("likeness", [])
     return {
         "cohort": row.name, "version": row.version, "kind": row.kind, "base": bank.base, "digest": row.digest,
         "whole": is_whole(registry, row), "encoder": row.encoder, "seed": row.seed, "created_at": row.created_at,
-        "members": [{"character": each["name"], "served": _is_served(here.get(each["name"]), row)}
+        "members": [{"character": each["name"], "served": _is_served(here.get(fold(each["name"])), row)}
                     for each in row.members],
         "recipe": row.recipe, "likeness": likeness,
         "metrics": {key: value for key, value in row.metrics.items() if key != "likeness"},
@@ -28,9 +29,9 @@ def described(registry: Registry, row: Cohort) -> dict[str, Any]:
 
 
 def _is_served(resident: Any, row: Cohort) -> bool:
-    """Whether a member's block is of this version still."""
+    """Whether a member's block is of this version still, and not a newcomer's by the same name."""
     card = resident.recipe.get("cohort", {}) if resident else {}
-    return (card.get("name"), card.get("version")) == (row.name, row.version)
+    return bool(card.get("member")) and (card.get("name"), card.get("version")) == (row.name, row.version)
 
 
 def _mean_off(likeness: list[list[float]]) -> float:

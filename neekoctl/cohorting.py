@@ -17,7 +17,7 @@ from neekoctl.checks.findings import Checked
 from neekoctl.checks.verdicts import Judged
 from neekoctl.gathering import Group
 from neekoctl.planning import Plan
-from neekoctl.routing import Texts, texts_of
+from neekoctl.routing import texts_of
 from neekoctl.settling import (
     RENEW_SECONDS,
     Screen,
@@ -35,22 +35,17 @@ from neekoctl.settling import (
 )
 from neekoctl.stage import Stage, set_stage
 from recipes.scores import Score, mean_nll, perplexity
-from registry.cohorts import (
-    flush,
-    next_version,
-    put_cohort,
-    sweep,
-)
+from registry.cohorts import flush, next_version, put_cohort, sweep
 from registry.ranks import RankRange
 from registry.store import Onboarded, Registry, Reservation
+from registry.tables import Character, Probe, Reading
 from registry.tables import Cohort as CohortRow
-from registry.tables import Probe
 
 if TYPE_CHECKING:
     from neekoctl.certifying import Finding
-    from recipes.block import Block
     from recipes.cohort import Learning, Member
     from recipes.cohort_file import Cohort
+    from recipes.own_part import Completed
     from recipes.running import Progress, State
     from recipes.task import Made
 
@@ -69,25 +64,44 @@ def train(registry: Registry, group: Group, screen: Screen, *, only_better: bool
     stage.bank.refuse_too_wide(group.recipe.rank)
     group = _with_bank(registry, group)
     with _reserved(registry, group) as reservations:
-
-        def renew_all() -> None:
-            for each in reservations:
-                registry.renew(each)
-
-        renew = every(RENEW_SECONDS, renew_all)
-        run = _learned(stage, group, spoken, texts, renew, screen)
-        arrivals, finding = _arrivals(stage, group, run, spoken, reservations, renew, screen)
-        moving = [each for each in arrivals if each.passes or not only_better]
-        if moving:
-            _commit(registry, group, run, moving, finding)
-        for each in arrivals:
-            if each not in moving:
-                registry.release(each.reservation)
+        run, arrivals, moving, finding = _together(stage, group, spoken, reservations, screen, only_better)
     for path in run.checkpoints:
         path.unlink(missing_ok=True)
     came = [each.plan.profile.name for each in moving if each.plan.replaced is None]
     gate = refit_gate(registry, came, texts, screen, accept=group.wanted.accept_gate) if moving else None
     return {**_document(group, run, arrivals, moving, finding), "gate": gate}
+
+
+def _together(stage: Stage, group: Group, spoken: Sequence[Spoken], reservations: Sequence[Reservation],
+              screen: Screen, only_better: bool) -> tuple[Trained, list[Arrival], list[Arrival], Finding]:  # fmt: skip
+    """How the training went, everybody, those of them who move in, and what became of the others."""
+    from neekoctl.certifying import THOROUGH, bear_witness, compare, read
+
+    registry = stage.registry
+    renew, others = _renewing(registry, reservations), _others(registry, group)
+    screen.say(f"witnessing the others before: {len(others)}")
+    before = bear_witness(stage, others, renew, THOROUGH)
+    run = _learned(stage, group, spoken, renew, screen)
+    stored = _stored(stage, group, run, spoken, reservations, renew, screen)
+    screen.say(f"witnessing the others after: {len(others)}")
+    after = bear_witness(stage, others, renew, THOROUGH)
+    finding = compare(before, after)
+    arrivals = [_arrival(stage, group, each, finding) for each in stored]
+    moving = [each for each in arrivals if each.passes or not only_better]
+    if moving:
+        _commit(registry, group, run, moving, read(registry, others, after))
+    for each in arrivals:
+        if each not in moving:
+            registry.release(each.reservation)
+    return run, arrivals, moving, finding
+
+
+def _renewing(registry: Registry, reservations: Sequence[Reservation]) -> Callable[[], None]:
+    def renew_all() -> None:
+        for each in reservations:
+            registry.renew(each)
+
+    return every(RENEW_SECONDS, renew_all)
 
 
 def _with_bank(registry: Registry, group: Group) -> Group:
@@ -115,7 +129,7 @@ class Trained:
 
     learning: Learning
     cohort: Cohort
-    blocks: list[Block]
+    blocks: list[Completed]
     state: State
     speed: float
     seconds: float
@@ -125,10 +139,10 @@ class Trained:
         """How likely a member's probes are under its block."""
         from recipes.likelihood import scored_under
 
-        return scored_under(self.learning.bank, self.blocks[place], self.learning.members[place].probes)
+        return scored_under(self.learning.bank, self.blocks[place].block, self.learning.members[place].probes)
 
 
-def _learned(stage: Stage, group: Group, spoken: Sequence[Spoken], texts: Texts, renew: Callable[[], None],
+def _learned(stage: Stage, group: Group, spoken: Sequence[Spoken], renew: Callable[[], None],
              screen: Screen) -> Trained:  # fmt: skip
     from recipes.cohort import Learning
     from recipes.cohort_file import Cohort
@@ -137,7 +151,7 @@ def _learned(stage: Stage, group: Group, spoken: Sequence[Spoken], texts: Texts,
 
     started, registry = time.monotonic(), stage.registry
     members = [_member_of(stage, plan, words) for plan, words in zip(group.plans, spoken, strict=True)]
-    encoder = texts.provenance if group.recipe.persona else None
+    encoder = spoken[0].texts.provenance if group.recipe.persona else None
     checkpoint = registry.layout.checkpoints / f"{group.digest(encoder)}.safetensors"
     checkpoints = [checkpoint, *(own_checkpoint(checkpoint, place) for place in range(len(members)))]
     begin(checkpoints, group.wanted.resume, screen)
@@ -196,23 +210,34 @@ class Arrival:
         }  # fmt: skip
 
 
-def _arrivals(stage: Stage, group: Group, run: Trained, spoken: Sequence[Spoken], reservations: Sequence[Reservation],
-              renew: Callable[[], None], screen: Screen) -> tuple[list[Arrival], Finding]:  # fmt: skip
-    """Everybody's block in the store and measured, the others witnessed before and after."""
-    from neekoctl.certifying import THOROUGH, bear_witness, compare
-
+def _others(registry: Registry, group: Group) -> list[Character]:
+    """Everybody of the bank whom the training does not replace."""
     leaving = {plan.replaced.id for plan in group.plans if plan.replaced}
-    others = [row for row in stage.registry.characters(status=("ready",), bank=group.bank) if row.id not in leaving]
-    before = bear_witness(stage, others, renew, THOROUGH)
-    measured = []
-    for place, plan in enumerate(group.plans):
+    return [row for row in registry.characters(status=("ready",), bank=group.bank) if row.id not in leaving]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A member's new block in the store, with its probes measured."""
+
+    plan: Plan
+    reservation: Reservation
+    spoken: Spoken
+    made: Made
+    digest: str
+    probes: list[Probe]
+
+
+def _stored(stage: Stage, group: Group, run: Trained, spoken: Sequence[Spoken], reservations: Sequence[Reservation],
+            renew: Callable[[], None], screen: Screen) -> list[Stored]:  # fmt: skip
+    found = []
+    for place, (plan, words, reservation) in enumerate(zip(group.plans, spoken, reservations, strict=True)):
         made = _made(stage, plan, run, place)
-        digest = store_block(stage, plan, made, reservations[place])
-        measured.append((made, digest, measure_probes(stage, plan, digest, reservations[place], spoken[place], screen)))
+        digest = store_block(stage, plan, made, reservation)
+        probes = measure_probes(stage, plan, digest, reservation, words, screen)
+        found.append(Stored(plan, reservation, words, made, digest, probes))
         renew()
-    finding = compare(before, bear_witness(stage, others, renew, THOROUGH))
-    return [_arrival(stage, plan, *measured[place], finding, spoken[place], reservations[place], group)
-            for place, plan in enumerate(group.plans)], finding  # fmt: skip
+    return found
 
 
 def _made(stage: Stage, plan: Plan, run: Trained, place: int) -> Made:
@@ -222,37 +247,42 @@ def _made(stage: Stage, plan: Plan, run: Trained, place: int) -> Made:
     before, after = mean_nll(scored(stage, {}, heldout(plan))), mean_nll(run.read(place))
     state, known = run.state, bool(plan.split.probes)
     told = f"held-out perplexity {perplexity(before):.2f} -> {perplexity(after):.2f}, " if known else ""
-    reason = (f"{run.cohort.title.capitalize()} wrote the block, with {len(run.cohort.members)} members: {told}best "
-              f"after step {state.best_step} of {state.step}.")  # fmt: skip
-    card = {"name": run.cohort.name, "version": run.cohort.version, "member": True}
-    return Made(run.blocks[place], "hyper", before if known else None, after if known else None, run.seconds,
+    block, share = run.blocks[place]
+    alone = f" but for the {share:.0%} that it learned alone" if share else ""
+    reason = (f"{run.cohort.title.capitalize()} wrote the block, with {len(run.cohort.members)} members{alone}: {told}"
+              f"best after step {state.best_step} of {state.step}.")  # fmt: skip
+    card = {"name": run.cohort.name, "version": run.cohort.version, "member": True, "own_share": share}
+    return Made(block, "hyper", before if known else None, after if known else None, run.seconds,
                 reason, run.speed, steps=state.step, best_step=state.best_step, details={"cohort": card})  # fmt: skip
 
 
-def _arrival(stage: Stage, plan: Plan, made: Made, digest: str, probes: list[Probe], finding: Finding, spoken: Spoken,
-             reservation: Reservation, group: Group) -> Arrival:  # fmt: skip
+def _arrival(stage: Stage, group: Group, stored: Stored, finding: Finding) -> Arrival:
     from neekoctl.certifying import first_reading
 
-    row = onboarded(stage, plan, made, digest, probes, finding, spoken, first_reading(probes))
+    plan, probes = stored.plan, stored.probes
+    row = onboarded(stage, plan, stored.made, stored.digest, probes, finding, stored.spoken, first_reading(probes))
     after = [Score(probe.nll * probe.tokens, probe.tokens) for probe in probes]
-    return Arrival(plan, reservation, row, made.nll_before, mean_nll(after) if after else None,
+    return Arrival(plan, stored.reservation, row, stored.made.nll_before, mean_nll(after) if after else None,
                    _judged(stage, group, plan, after))  # fmt: skip
 
 
 def _judged(stage: Stage, group: Group, plan: Plan, after: list[Score]) -> Judged | None:
-    """The new block against the one the member has, as a check elsewhere judges likelihood: more than tolerated, and
-    no chance."""
+    """The new block against the one the member has, each under its own system message, as a check elsewhere judges
+    likelihood: more than tolerated, and no chance. None where there is nothing whole to compare with."""
     from neekoctl.measuring import scored
 
-    if plan.replaced is None:
+    old = plan.replaced
+    if old is None or not stage.registry.blocks.is_whole(old.block or ""):
         return None
-    then = scored(stage, stage.mounted(plan.replaced), heldout(plan))
-    found = Checked(plan.replaced, then=then, now=after, elsewhere=["another block"])
+    then = scored(stage, stage.mounted(old), heldout(plan, old.system_message))
+    found = Checked(old, then=then, now=after, elsewhere=["another block"])
     return Judged(found, group.wanted.allowed, len(group.plans))
 
 
-def _commit(registry: Registry, group: Group, run: Trained, moving: Sequence[Arrival], finding: Finding) -> None:
-    """The network into its folder, and everybody and the cohort's row in one transaction."""
+def _commit(registry: Registry, group: Group, run: Trained, moving: Sequence[Arrival],
+            readings: list[Reading]) -> None:  # fmt: skip
+    """The network into its folder, and everybody, what was read of the others, and the cohort's row in one
+    transaction."""
     from recipes.cohort_file import save_cohort
 
     with registry.blocks.making() as folder:
@@ -266,9 +296,10 @@ def _commit(registry: Registry, group: Group, run: Trained, moving: Sequence[Arr
             metrics={"steps": run.state.step, "best_step": run.state.best_step, "seconds": run.seconds,
                      "nll": None if run.state.nll_before is None else run.state.best_nll, "likeness": _alike(run)},
         )  # fmt: skip
+        *first, last = ((each.reservation, each.row) for each in moving)
+        last = (last[0], replace(last[1], readings=[*last[1].readings, *readings]))
         try:
-            registry.commit_all([(each.reservation, each.row) for each in moving],
-                                lambda session: put_cohort(registry, session, row, folder))  # fmt: skip
+            registry.commit_all([*first, last], lambda session: put_cohort(registry, session, row, folder))
         except BaseException:  # its folder may have its place by then
             sweep(registry)
             raise

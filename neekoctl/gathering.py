@@ -13,7 +13,7 @@ from pathlib import Path
 from neekoctl.checks.tolerances import Tolerances
 from neekoctl.planning import Plan, Request, namesake
 from neekoctl.settling import Screen
-from neekoctl.stage import choose_bank
+from neekoctl.stage import canonical, choose_bank
 from recipes.cohort_recipe import CohortRecipe, load_cohort_recipe
 from registry.cohorts import cohorts, dialogues, refuse_bad_name, versions
 from registry.errors import UsageError
@@ -86,12 +86,14 @@ def again(registry: Registry, wanted: Wanted, screen: Screen) -> Group:
         NeekoError: there is no such cohort, or the first thing found that cannot be.
     """
     last = versions(registry, wanted.name)[-1]
-    here = {row.name for row in registry.characters(status=("ready",), brief=True)}
+    here = {fold(row.name) for row in registry.characters(status=("ready",), brief=True)}
     named = [_member(registry, word) for word in dict.fromkeys(wanted.characters)]
     anew = {fold(profile.name) for profile, _ in named}  # who comes with another profile
     settings = (f"{key}={value}" for key, value in last.recipe.items())
     recipe = load_cohort_recipe(last.kind, [*settings, *wanted.changes])
-    stay = [each["name"] for each in last.members if each["name"] in here and fold(each["name"]) not in anew]
+    stay = [each["name"] for each in last.members if fold(each["name"]) in here - anew]
+    if gone := [each["name"] for each in last.members if fold(each["name"]) not in here | anew]:
+        screen.say(f"not here any more, so not in the next version: {', '.join(gone)}")
     people = [*(_member(registry, name) for name in stay), *named]
     return _group(registry, replace(wanted, kind=last.kind), recipe, people, screen)
 
@@ -103,8 +105,17 @@ def _group(registry: Registry, wanted: Wanted, recipe: CohortRecipe, people: Seq
         raise UsageError("A cohort is of two characters at least: name them with --character A --character B.")
     if twice := [profile.name for profile, _ in people if names.count(fold(profile.name)) > 1]:
         raise UsageError(f"{twice[0]} is named twice: leave one out.")
+    _refuse_one_handle_for_two([profile for profile, _ in people])
     bank = _bank(registry, wanted, [row for _, row in people if row], screen)
     return Group(wanted, recipe, bank, [_plan(registry, wanted, recipe, bank, *each) for each in people])
+
+
+def _refuse_one_handle_for_two(profiles: Sequence[Profile]) -> None:
+    owners: dict[str, str] = {}
+    for profile in profiles:
+        for handle in profile.handles:
+            if (owner := owners.setdefault(fold(handle), profile.name)) != profile.name:
+                raise UsageError(f"{owner} and {profile.name} would both answer to {handle!r}: change one of them.")
 
 
 def _plan(registry: Registry, wanted: Wanted, recipe: CohortRecipe, bank: Bank, profile: Profile,
@@ -136,6 +147,6 @@ def _bank(registry: Registry, wanted: Wanted, residents: Sequence[Character], sc
     if not banks:
         return choose_bank(registry, wanted.base, say=screen.say)
     home = next(bank for bank in registry.banks() if bank.id in banks)
-    if wanted.base not in (None, home.base):
+    if wanted.base is not None and canonical(registry, wanted.base) != home.base:
         raise UsageError(f"{residents[0].name} lives over {home.base}, so a cohort with it does too: leave --base out.")
     return home

@@ -53,9 +53,12 @@ class Request:
     from_profile: bool = False  # the network reads the persona
     budget: float | None = None  # seconds
 
+    def sets(self, key: str) -> bool:
+        return any(change.partition("=")[0].strip() == key for change in self.changes)
+
     @property
     def names_a_rank(self) -> bool:
-        return self.rank is not None or any(change.partition("=")[0].strip() == "rank" for change in self.changes)
+        return self.rank is not None or self.sets("rank")
 
     def preset_after(self, cohort: bool) -> str:
         """What a cohort knows is built upon in smaller steps, unless a preset is named."""
@@ -88,12 +91,13 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """Names the run: the same data, recipe, seed, base and neighbours continue the same checkpoint."""
-        parts = [fold(self.profile.name), self.profile.digests(), self.recipe.model_dump(), self.request.seed,
+        """Names the run: the same data, recipe but for the step size, seed, base and neighbours continue the same
+        checkpoint."""
+        parts = [fold(self.profile.name), self.profile.digests(), _settings(self.recipe), self.request.seed,
                  self.request.strategy, self.bank.fingerprint]  # fmt: skip
         parts += [[each.character.block, each.weight] for each in self.kin]
         parts += [self.cohort.digest, self.request.from_profile] if self.cohort else []
-        parts += [self.after_cohort.model_dump()] if self.after_cohort else []
+        parts += [_settings(self.after_cohort)] if self.after_cohort else []
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -109,6 +113,11 @@ class Plan:
     def exchanges(self) -> int:
         """Replies to learn from."""
         return sum(len(talk.messages) // 2 for talk in self.split.train)
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    """Those that a run cannot go on under others of."""
+    return recipe.model_dump(exclude={"learning_rate"})
 
 
 def plan(registry: Registry, request: Request, say: Callable[[str], None]) -> Plan:
@@ -137,8 +146,15 @@ def plan(registry: Registry, request: Request, say: Callable[[str], None]) -> Pl
         instead = "add some, or take --strategy fuse or hyper, which need none"
         refuse_nothing_to_learn(profile.name, parts.train, instead)
     cohort = _cohort(registry, request, bank, say)
-    after = request.recipe_after(cohort=True) if cohort else None
-    return Plan(request, profile, recipe, parts, bank, choice, replaced=replaced, cohort=cohort, after_cohort=after)
+    found = Plan(request, profile, recipe, parts, bank, choice, replaced=replaced)
+    return _coming_to(found, cohort) if cohort else found
+
+
+def _coming_to(plan: Plan, cohort: Cohort) -> Plan:
+    """What a network writes is only itself under the system message that it was trained with."""
+    told = {} if plan.request.sets("system_message") else {"system_message": cohort.recipe["system_message"]}
+    recipe, after = (each.model_copy(update=told) for each in (plan.recipe, plan.request.recipe_after(cohort=True)))
+    return replace(plan, recipe=recipe, after_cohort=after, cohort=cohort)
 
 
 def namesake(registry: Registry, profile: Profile) -> Character | None:
@@ -159,7 +175,8 @@ def _refuse_idle_options(request: Request) -> None:
     idle = {
         "--cohort": request.cohort is not None and not from_cohort and strategy != "auto",
         "--from-profile": request.from_profile and not from_cohort and strategy != "auto",
-        "--rank": request.names_a_rank and strategy == "hyper",  # the network's is the block's
+        "--rank": request.names_a_rank and strategy == "hyper",  # the network's is the block's,
+        "--set alpha": request.sets("alpha") and strategy == "hyper",  # and so is this
         "--tune": request.tune and strategy != "fuse",
         "--merge": merging.method != "svd" and strategy != "fuse",
         "--energy": merging.energy is not None and strategy != "fuse",

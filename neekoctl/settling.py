@@ -87,10 +87,12 @@ def to_learn(plan: Plan) -> list[Messages]:
     return [with_system(plan.system_message, talk.model_dump()["messages"]) for talk in plan.split.train]
 
 
-def heldout(plan: Plan) -> list[Messages]:
+def heldout(plan: Plan, system_message: str | None = None) -> list[Messages]:
+    """The probes under the plan's system message, or another one."""
     from neekoctl.measuring import heldout_messages
 
-    return [heldout_messages(plan.system_message, [turn.model_dump() for turn in probe.prompt], probe.reference)
+    told = plan.system_message if system_message is None else system_message
+    return [heldout_messages(told, [turn.model_dump() for turn in probe.prompt], probe.reference)
             for probe in plan.split.probes]  # fmt: skip
 
 

@@ -66,13 +66,18 @@ def _with_checkpoint(task: Task, kind: str) -> Task:
     return replace(task, checkpoint=task.checkpoint and task.checkpoint.with_stem(f"{task.checkpoint.stem}-{kind}"))
 
 
+def _writing_passes(task: Task) -> float:
+    """A cohort of one block for all has nothing to learn for a newcomer."""
+    return _training_passes(task) if task.entry and task.entry.learns else 0.0
+
+
 def _training_passes(task: Task) -> float:
     return TRAINING_COST * task.recipe.epochs * len(task.train)
 
 
 LADDER = (
     Rung("fuse", 0, "neighbours", _fused, lambda _: 0.0),
-    Rung("hyper", 0, "cohort", _written, _training_passes),
+    Rung("hyper", 0, "cohort", _written, _writing_passes),
     Rung("fuse --tune", 3, "neighbours", _tuned, lambda task: PASSES * min(TUNED_ON, len(task.train))),
     Rung("expand --warm-start fuse", 3, "neighbours", _started, _training_passes),
     Rung("expand --warm-start hyper", 3, "cohort", _started_from_cohort, _training_passes),
@@ -107,9 +112,9 @@ def _start(task: Task, source: Source) -> Block:
 def _helpful(task: Task, probes: list[Row]) -> list[Source]:
     """The sources whose start finds the newcomer's own replies likelier than the bare base does: all of them are held
     out as long as nothing is trained. What comes from people who speak otherwise is a worse start than none."""
-    rows = [*probes, *(task.rows() if task.train else [])][:ROWS_AT_ONCE]
-    if not rows or not sources(task):
-        return sources(task)
+    if not sources(task):
+        return []
+    rows = [*probes, *task.rows()][:ROWS_AT_ONCE]
     base = mean_nll(scored_under(task.bank, None, rows))
     return [each for each in sources(task) if mean_nll(scored_under(task.bank, _start(task, each), rows)) < base]
 
@@ -149,7 +154,8 @@ def advise(task: Task) -> Made:
         NeekoError: there is neither anybody to fuse nor anything to train on.
     """
     probes = task.probes()
-    helpful = sources(task) if len(probes) >= FEWEST_PROBES else _helpful(task, probes)  # more tell by themselves
+    unasked = len(probes) >= FEWEST_PROBES or not task.train  # so many tell by themselves; or there is nothing else
+    helpful = sources(task) if unasked else _helpful(task, probes)
     rungs = ladder(task.exchanges, len(probes), helpful)
     if len(rungs) == 1:
         return _unopposed(task, rungs[0], len(probes), helpful)

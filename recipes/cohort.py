@@ -85,7 +85,7 @@ class Learning:
         with self.bank.using(packed):
             said = reply_logits(self.bank.base, [sample.row for sample in batch])
         loss = functional.cross_entropy(said.logits, said.targets)
-        if not self.recipe.contrasts:
+        if not self.recipe.contrasts or len(known) < 2:  # nothing to be told from
             return loss
         recipe = self.recipe
         scale = weight(epoch, recipe.contrast_start, recipe.epochs, 0.0, recipe.contrast)
@@ -122,19 +122,20 @@ def _stacked(members: Sequence[Member]) -> torch.Tensor:
 
 
 def batches(members: Sequence[Member], size: int, per_role: int, order: random.Random) -> list[list[Sample]]:
-    """Every conversation once, in batches of about `size`: `per_role` of a role side by side, so that positives exist,
-    neighbours in length together, and two roles at least in every batch, so that negatives do. Where one role outlasts
-    the others, some of theirs come twice."""
-    learning = [(role, _chunks(role, member.rows, per_role, order)) for role, member in enumerate(members)]
+    """Every conversation once, in batches of about `size`: `per_role` of a role side by side (half a batch at most), so
+    that positives exist, neighbours in length together, and the roles spread evenly, so that negatives do. Where one
+    outlasts the others, some batches are its own."""
+    side_by_side = max(1, min(per_role, size // 2))
+    learning = [_chunks(role, member.rows, side_by_side, order) for role, member in enumerate(members)]
     total = sum(len(member.rows) for member in members)
     found: list[list[Sample]] = [[] for _ in range(-(-total // size))]
-    for place, (_, chunks) in enumerate(learning):
+    for place, chunks in enumerate(learning):
         for number, chunk in enumerate(chunks):
             at = (number + place / len(learning)) * len(found) / len(chunks)
             found[int(at)] += chunk
     for batch in found:
-        while len(members) > 1 and len(here := {sample.role for sample in batch}) < 2:
-            batch += order.choice([chunk for role, chunks in learning if role not in here for chunk in chunks])
+        if not batch:  # as many in every epoch, and none without anything
+            batch.append(max(found, key=len).pop())
     order.shuffle(found)
     return found
 

@@ -31,7 +31,7 @@ class CohortRecipe(Recipe):
     pace_bias: Pace = 1.0  # and of b_u, which is one for all characters: Adam moves it as far as what tells them apart;
     pace_newcomer: Pace = 10.0  # of a newcomer's e_c, which learns alone
     per_role: Annotated[int, Field(ge=1, le=1024)] = 2  # conversations of a role side by side in a batch
-    contrast: Annotated[float, Field(ge=0)] = 0.3  # lambda at the end
+    contrast: Annotated[float, Field(ge=0, validate_default=True)] = 0.3  # lambda at the end
     contrast_start: Annotated[float, Field(ge=0)] = 1.0  # the epoch from which it rises
     contrast_width: Width = 128  # m
     temperature: Annotated[float, Field(gt=0)] = 0.1  # tau
@@ -44,6 +44,20 @@ class CohortRecipe(Recipe):
         if persona and info.data.get("generated") == "none":
             raise PydanticCustomError("idle", "One block for all reads no personas: leave it out, or use --kind hycora")
         return persona
+
+    @field_validator("id_dropout")
+    @classmethod
+    def _leaves_something(cls, dropped: float, info: ValidationInfo) -> float:
+        if dropped and not info.data.get("persona"):
+            raise PydanticCustomError("idle", "Without a persona nothing is left of who speaks: add --set persona=true")
+        return dropped
+
+    @field_validator("contrast")
+    @classmethod
+    def _tells_apart(cls, contrast: float, info: ValidationInfo) -> float:
+        if contrast and info.data.get("generated") != "none" and info.data.get("batch") == 1:
+            raise PydanticCustomError("idle", "A batch of one has nobody to be told from: add --set contrast=0")
+        return contrast
 
     @property
     def contrasts(self) -> bool:

@@ -36,6 +36,11 @@ class Entry:
         """What the network writes for that."""
         return self.cohort.network.materialised(self.start())
 
+    @property
+    def learns(self) -> bool:
+        """Whether the network writes anything for somebody in particular."""
+        return self.cohort.network.recipe.generated != "none"
+
     def card(self) -> dict[str, object]:
         """What is kept of it with whoever came by it."""
         return {"name": self.cohort.name, "version": self.cohort.version, "digest": self.digest,
@@ -51,12 +56,10 @@ def hyper(task: Task) -> Made:
     """
     assert task.entry is not None
     probes, rows = task.probes(), task.rows() if task.train else []
-    network = task.entry.cohort.network
-    network.to(task.bank.base.device)
+    task.entry.cohort.network.to(task.bank.base.device)
     learner = Newcomer(task.bank, task.entry, rows, probes, task.recipe.batch, task.seed)
     before = mean_nll(scored_under(task.bank, None, probes)) if probes else None
-    learns = bool(rows) and network.recipe.generated != "none"
-    run = Run(learner, task.recipe, task.checkpoint) if learns else None
+    run = Run(learner, task.recipe, task.checkpoint) if rows and task.entry.learns else None
     state = run.go(task.report, task.until) if run else State()
     block = learner.block()
     after = mean_nll(scored_under(task.bank, block, probes)) if probes else None
@@ -98,7 +101,7 @@ def _reason(task: Task, learner: Newcomer, state: State, before: float | None, a
     assert task.entry is not None
     cohort = task.entry.cohort
     start = "its persona" if task.entry.persona is not None else f"the mean of its {len(cohort.members)} members"
-    if cohort.network.recipe.generated == "none":
+    if not task.entry.learns:
         start = f"the one block of its {len(cohort.members)} members"
     steps = state.step if before is None else state.best_step
     how = f"learned {learner.who.numel()} numbers in {steps} steps from {start}" if state.step else (

@@ -10,6 +10,7 @@ than either (model soups, arXiv 2203.05482). Nothing of one member's own part de
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 from zlib import crc32
 
 from recipes.block import Block, fresh_block
@@ -21,6 +22,13 @@ from recipes.recipe import Merging
 from recipes.running import Report
 from recipes.scores import mean_nll
 from recipes.training import train
+
+
+class Completed(NamedTuple):
+    """A member's block, and the weight in it of what it learned alone."""
+
+    block: Block
+    own_share: float
 
 
 def own_checkpoint(path: Path, place: int) -> Path:
@@ -44,13 +52,14 @@ def own_parts(learning: Learning, report: Report = lambda _: None, checkpoint: P
     return found
 
 
-def completed(learning: Learning, own: Sequence[Block], say: Callable[[str], None] = lambda _: None) -> list[Block]:
+def completed(learning: Learning, own: Sequence[Block], say: Callable[[str], None] = lambda _: None) -> list[Completed]:
     """Everybody's block: what the network wrote and, where there is one, the own part. `say` hears who does without."""
     written = [learning.block(place) for place in range(len(learning.members))]
-    pairs = zip(written, own, strict=True) if own else ()
-    found = [_better(learning, place, *pair) for place, pair in enumerate(pairs)] or written
-    for member, block, plain in zip(learning.members, found, written, strict=True):
-        if own and block is plain:
+    if not own:
+        return [Completed(block, 0.0) for block in written]
+    found = [_better(learning, place, *pair) for place, pair in enumerate(zip(written, own, strict=True))]
+    for member, block in zip(learning.members, found, strict=True):
+        if not block.own_share:
             say(f"{member.name} keeps what the network wrote: what it learned alone makes its probes no likelier")
     return found
 
@@ -63,11 +72,13 @@ def _alone(learning: Learning, place: int, report: Report, checkpoint: Path | No
                  checkpoint=checkpoint and own_checkpoint(checkpoint, place)).block  # fmt: skip
 
 
-def _better(learning: Learning, place: int, written: Block, own: Block) -> Block:
+def _better(learning: Learning, place: int, written: Block, own: Block) -> Completed:
     """The sum, or what was written where probes say that the sum is no likelier: few dialogues, as a rule."""
     share, probes = learning.recipe.own_share, learning.members[place].probes
     both = merge([Part(written, 1 - share), Part(own, share)], Merging(), written.rank).block
-    return both if not probes or _nll(learning, both, probes) < _nll(learning, written, probes) else written
+    if not probes or _nll(learning, both, probes) < _nll(learning, written, probes):
+        return Completed(both, share)
+    return Completed(written, 0.0)
 
 
 def _nll(learning: Learning, block: Block, probes: Sequence[Row]) -> float:

@@ -100,7 +100,8 @@ def place(registry: Registry, name: str, version: int, folder: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)  # of a process that was killed before its row was written
     target.parent.mkdir(parents=True, exist_ok=True)
     folder.rename(target)
-    sync(target.parent)
+    for path in (target.parent, registry.layout.cohorts, registry.layout.home):
+        sync(path)
 
 
 def sweep(registry: Registry) -> list[str]:
@@ -115,9 +116,10 @@ def sweep(registry: Registry) -> list[str]:
 
 
 def remove(registry: Registry, row: Cohort) -> None:
-    """Forget a version. Its members keep their blocks, which are ordinary ones."""
+    """Forget a version. Its members keep their blocks, which are ordinary ones. Nothing happens where it is gone."""
     with registry.writing() as session:
-        session.delete(session.exec(select(Cohort).where(Cohort.id == row.id)).one())
+        for kept in session.exec(select(Cohort).where(Cohort.id == row.id)):
+            session.delete(kept)
         _delete(registry.layout.cohort(row.name, row.version))
 
 

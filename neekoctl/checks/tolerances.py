@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from registry.errors import UsageError
 
 FILE = "check.yaml"
+OF_TWO_BLOCKS = ("likelihood_elsewhere", "significance")  # what counts where one block is compared with another
 
 
 class Tolerances(BaseModel):
@@ -35,8 +36,11 @@ class Tolerances(BaseModel):
         return value
 
 
-def tolerances(file: Path | None, changed: Sequence[str]) -> Tolerances:
-    """The tolerances of `file` (without one, of check.yaml here if there is one), then `changed` by MEASURE=VALUE.
+def tolerances(
+    file: Path | None, changed: Sequence[str], measures: Sequence[str] = tuple(Tolerances.model_fields)
+) -> Tolerances:
+    """The tolerances of `file` (without one, of check.yaml here if there is one), then `changed` by MEASURE=VALUE, of
+    those `measures` that count.
 
     Raises:
         UsageError: the file cannot be read, or a measure or value is wrong.
@@ -46,7 +50,9 @@ def tolerances(file: Path | None, changed: Sequence[str]) -> Tolerances:
     for each in changed:
         measure, given, value = each.partition("=")
         if not given:
-            raise UsageError(f"--tolerance {each} has no value: write it as MEASURE=VALUE, as in likelihood=0.01.")
+            raise UsageError(f"--tolerance {each} has no value: write it as MEASURE=VALUE, as in {measures[-1]}=0.01.")
+        if measure.strip() not in measures:
+            raise UsageError(f"--tolerance names no measure {measure.strip()!r}: choose {', '.join(measures)}.")
         found[measure.strip()] = value.strip()
     try:
         return Tolerances.model_validate(found)

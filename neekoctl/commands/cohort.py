@@ -66,20 +66,23 @@ def upgrade(
         Path | None, typer.Option(help="What may be lost, as for check; check.yaml if there is one here.")
     ] = None,
     tolerance: Annotated[
-        list[str] | None, typer.Option(metavar="MEASURE=VALUE", help="Overrule one of them.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            metavar="MEASURE=VALUE", help="Overrule likelihood_elsewhere or significance.", show_default=False
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
     """Train a new version, and switch those members whose likelihood a check would let pass, or nobody."""
     from neekoctl import cohort_screen, render
-    from neekoctl.checks.tolerances import tolerances
+    from neekoctl.checks.tolerances import OF_TWO_BLOCKS, tolerances
     from neekoctl.cohorting import train as run
     from neekoctl.gathering import Wanted, again
     from registry.layout import Layout
     from registry.store import Registry
 
     wanted = Wanted(name, tuple(character or ()), changes=tuple(change or ()), seed=seed, resume=resume,
-                    accept_gate=accept_gate, allowed=tolerances(config, tolerance or []))  # fmt: skip
+                    accept_gate=accept_gate, allowed=tolerances(config, tolerance or [], OF_TWO_BLOCKS))  # fmt: skip
     registry = Registry(Layout.default())
     with render.TrainingScreen().open() as screen:
         document = run(registry, again(registry, wanted, screen), screen, only_better=True)

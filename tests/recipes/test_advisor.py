@@ -170,6 +170,12 @@ def test_a_start_that_is_worse_than_none_is_left_out(monkeypatch) -> None:
     assert stand.made == ["expand --warm-start hyper"]
 
 
+def test_with_nothing_to_learn_from_even_a_bad_source_is_taken(monkeypatch) -> None:
+    stand = Stand(monkeypatch, {"base": FLAT[:1], "fuse": [9.0], "hyper": [9.0]}, exchanges=0)
+    advise(stand.task)
+    assert stand.made == ["fuse"]
+
+
 def test_nobody_to_fuse_is_a_reason(monkeypatch) -> None:
     stand = Stand(monkeypatch, {"base": FLAT})
     made = advise(replace(stand.task, neighbours=()))

@@ -18,7 +18,7 @@ from recipes.cohort_recipe import CohortRecipe, load_cohort_recipe
 from recipes.exchanges import PromptForm, Row
 from recipes.hyper_half import likeness
 from recipes.running import Progress, Run
-from registry.errors import TrainingFailed
+from registry.errors import TrainingFailed, UsageError
 
 SAYINGS = {"Ant": "Dust, dust!", "Bee": "Rain. Rain.", "Cub": "Ho ho ho"}
 
@@ -55,24 +55,43 @@ def members(base: BaseModel, personas: bool = False) -> list[Member]:
     return found
 
 
-@given(st.lists(st.integers(1, 30), min_size=2, max_size=6), st.integers(2, 12), st.integers(1, 4), st.integers(0, 9))
-def test_batches_have_everything_and_two_roles_at_least(sizes: list[int], size: int, per_role: int, seed: int) -> None:
+@given(st.lists(st.integers(1, 30), min_size=2, max_size=6), st.integers(1, 12), st.integers(1, 4), st.integers(0, 9))
+def test_batches_have_everything_once(sizes: list[int], size: int, per_role: int, seed: int) -> None:
     people = [Member(str(n), [row(2 + (n + at) % 9) for at in range(n)], []) for n in sizes]
     found = batches(people, size, per_role, random.Random(seed))
     assert len(found) == -(-sum(sizes) // size)
-    assert all(len({sample.role for sample in batch}) > 1 for batch in found)
+    assert all(found)
     seen = Counter(id(sample.row) for batch in found for sample in batch)
-    assert set(seen) == {id(each) for member in people for each in member.rows}
+    assert seen == Counter(id(each) for member in people for each in member.rows)
     again = batches(people, size, per_role, random.Random(seed))
     assert [[sample.role for sample in batch] for batch in again] == [[sample.role for sample in b] for b in found]
 
 
-def test_batches_of_equals_hold_positives_and_nothing_twice() -> None:
+@pytest.mark.parametrize(("size", "per_role"), [(8, 2), (4, 8)])
+def test_batches_of_equals_hold_positives_and_negatives(size: int, per_role: int) -> None:
+    """As many side by side as leave room for another."""
     people = [Member(str(n), [row(5 + at) for at in range(28)], []) for n in range(5)]
-    found = batches(people, 8, 2, random.Random(0))
-    assert sum(map(len, found)) == 140
+    found = batches(people, size, per_role, random.Random(0))
+    assert all(len({sample.role for sample in batch}) > 1 for batch in found)
     assert all(max(Counter(sample.role for sample in batch).values()) >= 2 for batch in found)
-    assert {len(batch) for batch in found} <= {6, 8, 10}
+    assert {len(batch) for batch in found} <= {size - 2, size, size + 2, size + 4}
+
+
+def test_who_outlasts_the_others_has_batches_of_its_own(bank: Bank) -> None:
+    """Four conversations beside six hundred are seen once an epoch; there is nothing to contrast with in the rest."""
+    learning = Learning(bank, members(bank.base), recipe(contrast_start=0, contrast=50), seed=0)
+    one, *_ = learning.epoch(0)[0]
+    contrasted = learning.loss([one, one], 2.0).item()
+    learning.recipe = recipe(contrast=0)
+    assert learning.loss([one, one], 2.0).item() == contrasted
+
+
+@pytest.mark.parametrize(("changes", "told"), [({"batch": 1}, "add --set contrast=0"),
+                                               ({"id_dropout": 0.5}, "add --set persona=true")])  # fmt: skip
+def test_a_setting_that_would_do_nothing_is_refused(changes: dict[str, object], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        recipe(**changes)
+    assert recipe("shared", batch=1).batch == 1
 
 
 @pytest.mark.parametrize("changes", [{}, {"generated": "b"}, {"generated": "both"}, {"contrast_start": 0},

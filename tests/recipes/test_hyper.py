@@ -144,7 +144,7 @@ def test_a_cohort_runs_where_its_base_is(generated: str, device: str, pico_llama
     learning = Learning(there, members(there.base, personas=settings.persona), settings, seed=0)
     Run(learning, settings).go()
     learning.network.requires_grad_(False)
-    blocks = completed(learning, own_parts(learning))
+    blocks = [each.block for each in completed(learning, own_parts(learning))]
     found = Cohort("founders", 1, learning.network, [each.name for each in learning.members], None, learning.personas)
     save_cohort(found, tmp_path, base_fingerprint="f", shapes=there.base.shapes)
     entry = Entry(load_cohort(tmp_path, base_fingerprint="f", shapes=there.base.shapes), "d", SHIFT)

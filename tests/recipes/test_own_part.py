@@ -41,7 +41,7 @@ def same(one: Block, two: Block) -> bool:
 
 
 def made(learning: Learning) -> list[Block]:
-    return completed(learning, own_parts(learning))
+    return [each.block for each in completed(learning, own_parts(learning))]
 
 
 def adds(block: Block, path: str) -> torch.Tensor:
@@ -83,7 +83,9 @@ def test_an_own_part_that_makes_nothing_likelier_is_left_out(learning: Learning)
     """One small step alone is worth less than what five epochs wrote."""
     learning.recipe = learning.recipe.model_copy(update={"own_epochs": 1, "learning_rate": 1e-4, "own_share": 0.9})
     told: list[str] = []
-    assert same(completed(learning, own_parts(learning), told.append)[0], learning.block(0))
+    found = completed(learning, own_parts(learning), told.append)[0]
+    assert same(found.block, learning.block(0))
+    assert found.own_share == 0
     assert told[0].startswith("Ant keeps what the network wrote")
     learning.members = [replace(each, probes=[]) for each in learning.members]
     assert not same(made(learning)[0], learning.block(0))

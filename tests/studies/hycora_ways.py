@@ -83,7 +83,7 @@ def together(bank: Bank, members: Sequence[Member], way: Way, seed: int, own: Ma
     state = Run(learning, recipe).go(report)
     parts = [own[member.name] for member in members] if recipe.own_epochs else []
     written = {member.name: learning.block(place) for place, member in enumerate(members)}
-    blocks = dict(zip(written, completed(learning, parts), strict=True))
+    blocks = {name: whole.block for name, whole in zip(written, completed(learning, parts), strict=True)}
     return Trained(blocks, written, _alike(list(written.values())), state.step, state.best_step)
 
 
