@@ -16,6 +16,7 @@ import numpy as np
 
 from neekoctl.routing import Router, Texts, everybodys_names, head_path, nobodys_vectors
 from recipes.gate import SCORED, Decision, Gate, Scorer, Settings
+from registry.errors import NeekoError
 from registry.gates import active_gate, embed_anew, note_routes, probes_of_everybody, prototypes_of, put_gate
 from registry.profile import Profile
 from registry.roles import Roles, load_roles
@@ -61,11 +62,6 @@ class Judged:
     def questions(self) -> int:
         return len(self.routed)
 
-    def without(self, newcomers: Collection[str]) -> Judged:
-        """The same, the probes of some characters left out."""
-        kept = {probe: where for probe, where in self.routed.items() if self.owners[probe] not in newcomers}
-        return Judged(self.owners, kept)
-
     @property
     def accuracy(self) -> float | None:
         """The share that still reaches its owner: given to it, or asked back about."""
@@ -105,16 +101,25 @@ def refit(registry: Registry, texts: Texts, *, newcomers: Collection[str] = (), 
     """Fit a new version on everybody's prototypes, judge it by the residents' probes, and put it in use.
 
     The version in use stays when the residents are found less often than when they moved in (or than was accepted
-    since), by more than `TOLERANCE`, and nobody accepts that now.
+    since), by more than `TOLERANCE`, and nobody accepts that now. One fitting at a time: whoever comes later fits with
+    everybody who moved in meanwhile, so that the last version knows them all.
     """
+    from filelock import FileLock
+
+    registry.layout.gates.mkdir(parents=True, exist_ok=True)
+    with FileLock(registry.layout.gates / "fitting.lock"):
+        return _refit(registry, texts, newcomers, accept, head)
+
+
+def _refit(registry: Registry, texts: Texts, newcomers: Collection[str], accept: bool, head: bool) -> dict[str, Any]:
     roles, nobody = load_roles(registry, texts.provenance), nobodys_vectors(registry, texts)
     settings, learned = _fitted(roles, nobody, head=head)
-    probes = sampled(probes_of_everybody(registry))
+    probes = probes_of_everybody(registry)
     names, scorer = everybodys_names(registry, roles.everybody), Scorer(roles, nobody, "prototypes")
     router = Router(registry, texts, gate=Gate(names, scorer, Settings.read(settings["prototypes"])))
-    everybody = judge(router, probes)
     residents = [each for each in probes if each[1] not in newcomers]
-    before, now = _first_routed(residents), everybody.without(newcomers)
+    known = sampled([each for each in residents if each[0].routed is not None] or residents)
+    before, now = _first_routed(known), judge(router, known)
     evidence = {"questions": now.questions, "accuracy_before": before, "accuracy_now": now.accuracy}
     fitted_on = {"fitted_on": sorted(roles.everybody)}
     kept = active_gate(registry)
@@ -123,7 +128,8 @@ def refit(registry: Registry, texts: Texts, *, newcomers: Collection[str] = (), 
     row = put_gate(registry, texts.provenance, settings, evidence | fitted_on)
     if learned is not None:
         _write_head(registry, row.version or 0, learned)
-    note_routes(registry, everybody.routed, row.version, anew=accept)
+    new = probes if accept else [each for each in probes if each[0].routed is None]
+    note_routes(registry, judge(router, new).routed, row.version, anew=accept)
     return {"version": row.version, "kept": False, **evidence}
 
 
@@ -156,7 +162,10 @@ def _write_head(registry: Registry, version: int, head: np.ndarray) -> None:
 
 def rebuild(registry: Registry, texts: Texts) -> dict[str, Any]:
     """Embed everybody by the encoder of `texts`, from the texts that are kept, then fit all signals and the head."""
-    for row in registry.characters(status=("ready",)):
+    people = registry.characters(status=("ready",))
+    if not people:
+        raise NeekoError("Nobody lives here yet: `neekoctl add-character profile.yaml` moves the first one in.")
+    for row in people:
         if row.encoder != texts.provenance:
             _embed(registry, row, texts)
     return refit(registry, texts, accept=True, head=True)

@@ -49,14 +49,21 @@ class Choice:
     by_hand: tuple[str, ...] = ()
 
 
-def refuse(registry: Registry, bank: Bank, profile: Profile, where: str, choice: Choice) -> None:
+def others(registry: Registry, bank: Bank, but: Character | None) -> int:
+    """How many live in the bank, whoever is replaced left out."""
+    rows = registry.characters(status=("ready",), bank=bank, brief=True) if bank.id else []
+    return sum(but is None or row.id != but.id for row in rows)
+
+
+def refuse(registry: Registry, bank: Bank, profile: Profile, where: str, choice: Choice,
+           but: Character | None = None) -> None:  # fmt: skip
     """Everything that can be wrong with a choice before anything is embedded; `where` is the profile's file.
 
     Raises:
         NeekoError: nobody lives in the bank, or the persona is too short to be compared.
         UsageError: fewer residents than asked for, an unknown name, one of another bank, or a weight that is none.
     """
-    residents = len(registry.characters(status=("ready",), bank=bank, brief=True)) if bank.id else 0
+    residents = others(registry, bank, but)
     if choice.by_hand:
         if choice.count is not None:
             raise UsageError("--from names the neighbours and --neighbours counts them: give one of the two.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,13 @@ from registry.store import Registry
 def move_in(registry: Registry, path: Path, say: Callable[[str], None], *, rehearse: bool) -> dict[str, Any]:
     """Load a bundle, and fit the gate to everybody where newcomers were merged. Returns what `load --json` prints."""
     arrival = load(registry, path, rehearse=rehearse)
-    merged = bool(arrival.moved_in) and not arrival.restored
-    if merged and not rehearse and (version := _refitted(registry, say)) is not None:
+    merged = [] if arrival.restored else [each.name for each in arrival.moved_in]
+    if merged and not rehearse and (version := _refitted(registry, merged, say)) is not None:
         arrival.gate = version
     return _document(arrival, path, rehearse)
 
 
-def _refitted(registry: Registry, say: Callable[[str], None]) -> int | None:
+def _refitted(registry: Registry, newcomers: Collection[str], say: Callable[[str], None]) -> int | None:
     """The version in use after a refit; None, and told, when there is none. Everybody has moved in by now."""
     from neekoctl.gating import refit
 
@@ -31,7 +31,7 @@ def _refitted(registry: Registry, say: Callable[[str], None]) -> int | None:
         say(f"the gate is not fitted to the newcomers: `neekoctl gate rebuild` does it, and needs {texts.name}")
         return None
     try:
-        found = refit(registry, texts)
+        found = refit(registry, texts, newcomers=newcomers)
     except NeekoError as error:
         say(f"the gate stays as it was ({error}): run `neekoctl gate rebuild`")
         return None

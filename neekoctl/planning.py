@@ -27,6 +27,7 @@ from registry.store import Registry
 from registry.tables import Bank, Character, Cohort, Prototype
 
 STRATEGIES = ("expand", "fuse", "hyper", "auto")
+OF_A_FUSION = ("rank", "system_message")  # of all settings, what is not about training
 FROM_SCRATCH, FROM_FUSED, FROM_COHORT = "none", "fuse", "hyper"  # of --warm-start; anything else is a name
 
 
@@ -54,7 +55,7 @@ class Request:
     budget: float | None = None  # seconds
 
     def sets(self, key: str) -> bool:
-        return any(change.partition("=")[0].strip() == key for change in self.changes)
+        return any(_key(change) == key for change in self.changes)
 
     @property
     def names_a_rank(self) -> bool:
@@ -66,6 +67,10 @@ class Request:
 
     def recipe_after(self, cohort: bool) -> Recipe:
         return load_recipe(self.preset_after(cohort), list(self.changes), self.rank)
+
+
+def _key(change: str) -> str:
+    return change.partition("=")[0].strip()
 
 
 @dataclass(frozen=True)
@@ -134,9 +139,9 @@ def plan(registry: Registry, request: Request, say: Callable[[str], None]) -> Pl
     bank = choose_bank(registry, request.base, say=say)
     replaced = namesake(registry, profile) if request.replace else None
     registry.refuse_taken([profile.name, *profile.aliases], replaced)
-    choice = _choice(registry, request, profile, bank)
+    choice = _choice(registry, request, profile, bank, replaced)
     if choice is not None:
-        kinship.refuse(registry, bank, profile, request.profile.name, choice)
+        kinship.refuse(registry, bank, profile, request.profile.name, choice, replaced)
     parts = split(profile.dialogues)
     if request.tune and not parts.train:
         raise UsageError(
@@ -177,6 +182,9 @@ def _refuse_idle_options(request: Request) -> None:
         "--from-profile": request.from_profile and not from_cohort and strategy != "auto",
         "--rank": request.names_a_rank and strategy == "hyper",  # the network's is the block's,
         "--set alpha": request.sets("alpha") and strategy == "hyper",  # and so is this
+        "--preset": request.preset is not None and strategy == "fuse",  # nothing is trained
+        "--resume": request.resume and strategy == "fuse",
+        "--set": strategy == "fuse" and any(_key(change) not in OF_A_FUSION for change in request.changes),
         "--tune": request.tune and strategy != "fuse",
         "--merge": merging.method != "svd" and strategy != "fuse",
         "--energy": merging.energy is not None and strategy != "fuse",
@@ -200,14 +208,15 @@ def _refuse_idle_options(request: Request) -> None:
         raise UsageError("--energy chooses the rank of --merge svd: leave --rank and other merges out.")
 
 
-def _choice(registry: Registry, request: Request, profile: Profile, bank: Bank) -> Choice | None:
+def _choice(registry: Registry, request: Request, profile: Profile, bank: Bank,
+            replaced: Character | None) -> Choice | None:  # fmt: skip
     """Which neighbours are wanted; `auto` does without when there are none, or none can be found."""
     if request.strategy == "hyper" or request.warm_start == FROM_COHORT:
         return None
     if request.strategy == "expand" and request.warm_start != FROM_FUSED:
         one = Choice(by_hand=(f"{request.warm_start}=1",))  # the weight keeps a name with = in it whole
         return None if request.warm_start == FROM_SCRATCH else one
-    alone = not (bank.id and registry.characters(status=("ready",), bank=bank, brief=True))
+    alone = kinship.others(registry, bank, replaced) == 0
     none_found = alone or not kinship.is_comparable(profile)
     return None if request.strategy == "auto" and none_found and request.choice == Choice() else request.choice
 

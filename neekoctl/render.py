@@ -335,7 +335,8 @@ def history(rows: list[dict[str, Any]]) -> None:
         when = row["created_at"][:16].replace("T", " ")
         who = f"to revision {row['back_to']}" if row["character"] is None else row["character"]
         sign = {"moved in": "[green]+[/]", "moved out": "[red]-[/]", "rolled back": "[yellow]<[/]"}[row["kind"]]
-        how = f"  [dim]{row['strategy']} {(row['block'] or '')[:12]}[/]" if row["kind"] == "moved in" else ""
+        block = f"{row['strategy']} {(row['block'] or '')[:12]}"
+        how = f"  [dim]{escape(block)}[/]" if row["kind"] == "moved in" else ""
         out().print(f"{row['revision']:>4}  [dim]{when}[/]  {sign} {row['kind']} {escape(who)}{how}")
 
 

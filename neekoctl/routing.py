@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from neekoctl.stage import canonical
 from recipes.gate import SCORED, SIGNALS, Decision, Gate, Scorer, Settings, nobodys_requests
 from recipes.mentions import Names
 from recipes.sources import DEFAULT_ENCODER, fingerprint, local_folder
@@ -56,7 +57,7 @@ def texts_of(registry: Registry, name: str | None, say: Say) -> Texts:
     if name is None:
         kept = next((row.encoder for row in registry.characters(status=("ready",)) if row.encoder), None)
         name = kept.rpartition("@")[0] if kept else DEFAULT_ENCODER
-    return Texts(registry, name, say)
+    return Texts(registry, canonical(registry, name), say)
 
 
 class Router:

@@ -3,6 +3,7 @@ conversation, and nothing of how a reply is made."""
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -57,6 +58,8 @@ def talk(registry: Registry, options: TalkOptions) -> None:
         raise UsageError("--json goes with --once: one question, one document.")
     if options.bare and options.speaker is not None:
         raise UsageError("--bare and --as exclude each other: the base model answers, or somebody.")
+    if (options.bare or options.speaker is not None) and options.signal != "all":
+        raise UsageError("--gate finds whom you mean, and that is said already: leave it out.")
     if options.once is not None and not options.once.strip():
         raise UsageError("--once needs something to say.")
     talk = _Talk(registry, options)
@@ -65,6 +68,8 @@ def talk(registry: Registry, options: TalkOptions) -> None:
     elif sys.stdin.isatty():
         talk.repl()
     else:
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(errors="replace")  # a pipe may hold any bytes
         for line in filter(None, map(str.strip, sys.stdin)):
             talk.answer(line)
 
@@ -95,7 +100,7 @@ class _Talk:
             and self.options.base
             and bank.id not in [each.id for each in existing_banks(self.registry, self.options.base)]
         ):
-            raise UsageError(f"{row.name} lives over {bank.base}: leave --base out.")
+            raise UsageError(f"{row.name} lives over {bank.base}: leave --base and NEEKOCTL_BASE out.")
         return Conversation(set_stage(self.registry, bank, say=render.say), row, self.options.persona)
 
     def _turn(self, text: str) -> tuple[Conversation | None, str]:

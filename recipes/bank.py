@@ -98,8 +98,8 @@ class Bank:
                       dict(b), rank, alpha)  # fmt: skip
 
     def unpack(self, packed: Packed) -> Block:
-        """The block as PEFT names it."""
-        pairs = {path: Pair(a.detach(), packed.b[path].detach().t())
+        """The block as PEFT names it, in main memory wherever it was trained."""
+        pairs = {path: Pair(a.detach().cpu(), packed.b[path].detach().t().cpu())
                  for group, paths in zip(self._groups, self._paths, strict=True)
                  for path, a in zip(paths, packed.a[group.number].split(packed.rank), strict=True)}  # fmt: skip
         return Block(pairs, packed.rank, packed.alpha)

@@ -84,6 +84,10 @@ def load_base(folder: Path, *, name: str, fingerprint: str, device: torch.device
         raise BaseError(f"{name} cannot be loaded as a causal language model: {reason}") from error
     if missing := sorted(loading["missing_keys"]):
         raise BaseError(f"{name} is not a causal language model: its weights lack {missing[0]}.")
+    kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
+    if other := sorted(kind for kind in kinds if not kind.endswith("attention") or kind.startswith("linear")):
+        raise BaseError(f"{name} has {other[0]} layers, and only attention keeps conversations apart here: take a base "
+                        f"without them.")  # fmt: skip
     model.requires_grad_(False).eval().to(device)
     return BaseModel(name, fingerprint, model, tokenizer, find_projections(model))
 

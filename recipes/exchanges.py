@@ -5,13 +5,17 @@ Every message is encoded as pieces - what leads up to a reply, and the reply its
 alike, so that a token boundary always falls where generation begins.
 """
 
+import re
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 from registry.errors import BaseError
 
 Messages = list[dict[str, str]]
+TODAY = re.compile(r"strftime_now\(\s*(['\"])(.*?)\1\s*\)")
+DAY = datetime(2024, 7, 26)  # for ever: that of templates which know none
 
 CHATML = (
     "{{ bos_token or '' }}"
@@ -34,18 +38,17 @@ class PromptForm:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._template = tokenizer.chat_template or CHATML
+        own = tokenizer.chat_template
+        self._template = undated((own.get("default") if isinstance(own, dict) else own) or CHATML)
         self._eos: str = tokenizer.eos_token or ""
         self._has_system = self._accepts_system()
 
     def prompt(self, messages: Messages) -> list[int]:
         """Tokens up to where the next reply begins."""
-        tokens: list[int] = []
-        rest = 0
-        for lead, reply, after in self._replies(messages):
-            tokens += self._encode(lead) + self._encode(reply)
-            rest = after
-        return tokens + self._encode(self._render(messages, True)[rest:])
+        replies = self._replies(messages)
+        tokens = [token for lead, reply, _ in replies for token in self._encode(lead) + self._encode(reply)]
+        _, reply, said = replies[-1] if replies else ("", "", "")
+        return tokens + self._encode(_added(self._render(messages, True), said, reply))
 
     def answer(self, messages: Messages, reply: list[int], *, ended: bool) -> Row:
         """Tokens up to where the next reply begins, and this one scored; with its end of turn when it has `ended`."""
@@ -73,9 +76,10 @@ class PromptForm:
         _, reply, _ = self._replies(messages)[-1]
         return self._encode(reply.partition("b")[2])
 
-    def _replies(self, messages: Messages) -> list[tuple[str, str, int]]:
-        """(text since the last reply, reply with its end-of-turn, offset after it) for every assistant turn."""
-        found, cursor = [], 0
+    def _replies(self, messages: Messages) -> list[tuple[str, str, str]]:
+        """(text since the last reply, reply with its end-of-turn, all until then) for every assistant turn."""
+        found: list[tuple[str, str, str]] = []
+        said = last = ""
         for index, message in enumerate(messages):
             if message["role"] != "assistant":
                 continue
@@ -88,31 +92,53 @@ class PromptForm:
             open_ended = (
                 reply.strip() == message["content"].strip()
             )  # the template writes no end of turn: close it with eos
-            found.append((lead[cursor:], reply + self._eos * open_ended, len(lead) + len(reply)))
-            cursor = len(lead) + len(reply)
+            found.append((_added(lead, said, last), reply + self._eos * open_ended, lead + reply))
+            said, last = lead + reply, reply
         return found
 
     def _render(self, messages: Messages, generate: bool) -> str:
         if not self._has_system:
             messages = _without_system(messages)
-        return self._tokenizer.apply_chat_template(
-            messages, chat_template=self._template, add_generation_prompt=generate, tokenize=False
-        )
+        return self._apply(messages, add_generation_prompt=generate)
+
+    def _apply(self, messages: Messages, **options: Any) -> str:
+        """The template's text, with an empty thought where it has room for one."""
+        text: str = self._tokenizer.apply_chat_template(
+            messages, chat_template=self._template, tokenize=False, enable_thinking=False, **options
+        )  # fmt: skip
+        return text
 
     def _accepts_system(self) -> bool:
         import jinja2
 
         try:
-            text = self._tokenizer.apply_chat_template(
-                [{"role": "system", "content": "qzsys"}, {"role": "user", "content": "a"}],
-                chat_template=self._template, tokenize=False,
-            )  # fmt: skip
+            text = self._apply([{"role": "system", "content": "qzsys"}, {"role": "user", "content": "a"}])
         except jinja2.TemplateError:
             return False
         return "qzsys" in text
 
     def _encode(self, text: str) -> list[int]:
         return self._tokenizer.encode(text, add_special_tokens=False) if text else []
+
+
+def undated(template: str) -> str:
+    """Templates that tell the date tell the same one every day: probes are read as on the day they were measured."""
+    return TODAY.sub(lambda call: repr(DAY.strftime(call[2])), template)
+
+
+def _added(text: str, said: str, reply: str) -> str:
+    """What a rendering adds to all that was `said`, the last of it a `reply`. Some templates take an empty thought back
+    once the talk goes on; it stays where it was written then, so that training and chat read the same.
+
+    Raises:
+        BaseError: the reply itself is not there any more.
+    """
+    if text.startswith(said):
+        return text[len(said) :]
+    _, kept, added = text.rpartition(reply)
+    if not kept:
+        raise BaseError("The base's chat template rewrites what was said before, so it cannot be trained on.")
+    return added
 
 
 def _without_system(messages: Messages) -> Messages:

@@ -42,6 +42,13 @@ CALL = re.compile(
     re.IGNORECASE,
 )
 CORRECTION = re.compile(r"(?:\bno|\bactually|\brather|\bi\s+mean(?:t)?|\bsorry|\bwait|\bbut|\binstead)[\s,:—-]*$", re.I)
+ASKED = re.compile(  # a question to whoever is there, in which "talk to", "ask" or "be" call upon nobody
+    r"\b(?:did|do|does|have|had|were|was|would|will|why|what|when|where|how)\b[^.!?]{0,80}?\byou\b"
+    r"|\b(?:bist|hast|hattest|warst|würdest|kennst)\s+du\b",
+    re.IGNORECASE,
+)
+IN_THE_GUISE = re.compile(r"\b(?:answer|speak|reply|respond|act|talk|write|pose|go on|continue)\b[^.!?,;]{0,80}?\bas"
+                          r"(?:\s+(?:the|dear|old|great|my|our))*\s*$", re.IGNORECASE)  # fmt: skip
 IN_THE_PART = ("的身份", "的口吻", "的语气", "的角色", "的样子")
 REFUSAL = re.compile(
     r"(?:\bnot|\bno\s+longer|\binstead\s+of|\brather\s+than|\bstop\s+being|\banyone\s+but|\bexcept|\bnever|\bwithout"
@@ -130,7 +137,11 @@ class Names:
     def stranger(self, text: str) -> str | None:
         """The name called upon last, when nobody here answers to it."""
         open_text = self._without_quotes(_both_ends(text))
-        calls = list(CALL_ON_SOMEBODY.finditer(open_text))
+        calls = [
+            call
+            for call in CALL_ON_SOMEBODY.finditer(open_text)
+            if not ASKED.search(SENTENCE_END.split(open_text[max(0, call.start() - REACH) : call.start()])[-1])
+        ]
         if not calls:
             return None
         found = calls[-1]["name"].strip()
@@ -228,15 +239,25 @@ def _manner(text: str, start: int, end: int) -> Manner:
     possessive = text[:end].endswith(("'s", "’s")) or after.startswith("的") and not after.startswith(IN_THE_PART)
     if REFUSAL.search(before):
         return Manner.REFUSED
-    if CORRECTION.search(before) and not possessive and before.strip(" ,;:—-").lower() != "no":
-        return Manner.CALLED
-    if CALL.search(before) and not possessive:
+    if not possessive and (_is_corrected(before, after) or _is_called(before)):
         return Manner.CALLED
     if _is_addressed(text, before, start, end):
         return Manner.ADDRESSED
     if possessive or ABOUT.search(before) and YOU.search(before + " " + after):
         return Manner.TOPIC
     return Manner.NAMED
+
+
+def _is_corrected(before: str, after: str) -> bool:
+    """ "No, I meant Ada": nothing is told of her, which "But Ada wrote it" does."""
+    if not CORRECTION.search(before) or before.strip(" ,;:—-").lower() == "no":
+        return False
+    return not after[:1].isspace() or after.split()[:1] in ([], ["please"])
+
+
+def _is_called(before: str) -> bool:
+    call = CALL.search(before)
+    return call is not None and (bool(IN_THE_GUISE.search(before)) or not ASKED.search(before[: call.start()]))
 
 
 def _is_listed(text: str, before: Mention, start: int, end: int) -> bool:

@@ -268,7 +268,10 @@ def fingerprint(layout: Layout, folder: Path, *, fresh: bool = False) -> str:
     entry = known.get(str(folder))
     if not fresh and entry and entry["stamp"] == stamp:
         return str(entry["fingerprint"])
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BaseError(f"{folder / 'config.json'} is no JSON ({error}): fetch the model again.") from error
     kept = {key: value for key, value in config.items() if key not in VOLATILE_CONFIG}
     lines = [json.dumps(kept, sort_keys=True), *(f"{file_digest(path)}  {path.name}" for path in weights)]
     found = hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -36,13 +36,15 @@ def readings(registry: Registry) -> int:
         return session.exec(select(func.count()).select_from(Reading)).one()
 
 
-def first_distinctness(registry: Registry, characters: Collection[Character]) -> dict[int, dict[str, list[float]]]:
-    """character id -> its first reading against rivals: rival's block -> nats of each probe."""
+def first_distinctness(registry: Registry, characters: Collection[Character],
+                       here: Collection[str]) -> dict[int, dict[str, list[float]]]:  # fmt: skip
+    """character id -> its first reading against a rival whose block is still `here`: block -> nats of each probe."""
     found: dict[int, dict[str, list[float]]] = {}
+    rivals = {row.id: set(here) - {row.block} for row in characters}
     with registry.reading() as session:
-        query = select(Reading).where(col(Reading.character_id).in_([row.id for row in characters]))
+        query = select(Reading).where(col(Reading.character_id).in_(list(rivals)))
         for each in session.exec(query.order_by(col(Reading.id).desc())):
-            if each.distinctness:
+            if rivals[each.character_id] & each.distinctness.keys():
                 found[each.character_id] = each.distinctness
     return found
 

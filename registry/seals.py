@@ -5,6 +5,7 @@ Knows rows and the files of blocks; nothing of models. A seal finds accidents an
 import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from registry.blocks import FILES, BlockStore, file_digest, folder_digest
@@ -57,6 +58,13 @@ def _files_in_words(row: Character, blocks: BlockStore) -> str:
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
         return f"{', '.join(missing)} of its block {'is' if len(missing) == 1 else 'are'} missing"
+    try:
+        return _change_in_words(row, blocks, folder)
+    except OSError as error:
+        return f"its block cannot be read ({error.strerror})"
+
+
+def _change_in_words(row: Character, blocks: BlockStore, folder: Path) -> str:
     if blocks.path(folder_digest(folder)).is_dir():
         return f"another block lies in its block's place{_owner_in_words(row, blocks)}"
     kept = row.seal.get("files", {})
@@ -68,7 +76,7 @@ def _alpha_in_words(row: Character, blocks: BlockStore) -> str:
     """Rank and alpha scale a block: when they are what changed, it is said."""
     try:
         config = json.loads((blocks.path(row.block or "") / "adapter_config.json").read_text(encoding="utf-8"))
-        now = {"rank": config["r"], "alpha": config["lora_alpha"]}
+        now = {"rank": float(config["r"]), "alpha": float(config["lora_alpha"])}
     except (OSError, ValueError, KeyError, TypeError):
         return ""
     moved = [f"{key} {row.recipe[key]:g} became {value:g}" for key, value in now.items()

@@ -75,7 +75,8 @@ def _measure_bank(registry: Registry, found: Sequence[Checked], say: Say, report
             each.faults["base"] = "the base is another model now"
     else:
         whole = [each for each in found if each.is_measurable]
-        measure_residents(stage, whole, first_distinctness(registry, [each.row for each in whole]), report)
+        here = [row.block or "" for row in registry.characters(status=("ready",))]
+        measure_residents(stage, whole, first_distinctness(registry, [each.row for each in whole], here), report)
 
 
 def _keep(registry: Registry, found: Sequence[Checked], say: Say) -> None:

@@ -8,6 +8,7 @@ in the very batch of the day of onboarding, and only that answer counts. Likelih
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -107,7 +108,8 @@ def _tell_apart(stage: Stage, asked: Asked, here: Here, first: dict[str, list[fl
     for rival in rivals if asked.messages else []:
         if stage.registry.blocks.is_whole(rival.block or ""):
             said = scored(stage, stage.mounted(rival), asked.messages)
-            found.rivals[rival.block or ""] = [each.total for each in said]
+            if all(math.isfinite(each.total) for each in said):
+                found.rivals[rival.block or ""] = [each.total for each in said]
     if common := [block for block in found.rivals if block in kept]:
         then = [Score(nats, each.tokens) for nats, each in zip(first.get(own, []), found.then, strict=False)]
         found.distinct = _margins(kept, common, then or found.then), _margins(found.rivals, common, found.now)

@@ -33,7 +33,7 @@ class Reports:
                 raise UsageError(f"{path} is a folder: name the file to write the report to.")
         try:
             yield self
-        except NeekoError as error:
+        except (NeekoError, OSError) as error:
             self._write_error(str(error))
             raise
 

@@ -31,8 +31,8 @@ def entry(judged: Judged, sections: dict[str, dict[str, Any]]) -> dict[str, Any]
         "nll_baseline": _number(found.then and mean_nll(found.then)),
         "nll_now": _number(found.then and mean_nll(found.now)),
         "forgetting": _number(found.forgetting),
-        "interval": [loss.low, loss.high] if loss else None,
-        "probes": [{"nll_baseline": then.nll, "nll_now": now.nll}
+        "interval": [_number(loss.low), _number(loss.high)] if loss else None,
+        "probes": [{"nll_baseline": then.nll, "nll_now": _number(now.nll)}
                    for then, now in zip(found.then, found.now, strict=True)],
         "replies": len(found.now),
         "replies_identical": len(found.now) - len(found.flips),

@@ -70,6 +70,14 @@ def test_style_is_compared_from_the_second_check_on(neekoctl, registry: Registry
     assert all(row["distinctness"] == row["distinctness_baseline"] != 0 for row in again["characters"])
 
 
+def test_whoever_loses_a_rival_is_compared_with_the_next(neekoctl, registry: Registry) -> None:
+    checked(neekoctl)
+    assert neekoctl("remove", "Bee", "--yes").code == 0
+    checked(neekoctl)
+    rows = checked(neekoctl)["characters"]
+    assert [(row["name"], row["distinctness"] is None) for row in rows] == [("Ant", False), ("Cub", False)]
+
+
 def test_a_rival_that_came_closer_is_a_drift_of_style(neekoctl, registry: Registry) -> None:
     checked(neekoctl)
     with registry.writing() as session:

@@ -275,6 +275,7 @@ def test_without_a_cohort_hyper_says_how_to_make_one(neekoctl, registry: Registr
     [
         (("--strategy", "hyper", "--rank", 16), "--rank does nothing for --strategy hyper"),
         (("--strategy", "hyper", "--set", "rank=16"), "--rank does nothing for --strategy hyper"),
+        (("--strategy", "hyper", "--set", "alpha=16"), "--set alpha does nothing for --strategy hyper"),
         (("--cohort", "founders"), "--cohort does nothing for --strategy expand without --warm-start hyper"),
         (("--strategy", "auto", "--from-profile"), "neekoctl cohort train"),
     ],

@@ -291,6 +291,9 @@ def test_nobody_to_fuse_is_sent_to_expand(neekoctl, cub: Path) -> None:
         (("--density", 0.3), "--density does nothing for --strategy fuse and --merge svd"),
         (("--from", "Ant", "--temperature", 1), "--temperature does nothing for --strategy fuse and --from"),
         (("--warm-start", "fuse"), "--warm-start does nothing for --strategy fuse"),
+        (("--preset", "thorough"), "--preset does nothing for --strategy fuse"),
+        (("--set", "epochs=9"), "--set does nothing for --strategy fuse"),
+        (("--resume",), "--resume does nothing for --strategy fuse"),
         (("--budget", "60s"), "--budget does nothing for --strategy fuse"),
     ],
 )

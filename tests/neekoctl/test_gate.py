@@ -147,6 +147,7 @@ def test_another_encoder_is_refused_until_everybody_is_embedded_anew(
     [
         (["route", "hello"], 1, "Nobody lives here yet"),
         (["gate", "report"], 1, "Nobody lives here yet"),
+        (["gate", "rebuild"], 1, "Nobody lives here yet"),
     ],
 )
 def test_an_empty_house(neekoctl, command: list[str], code: int, words: str) -> None:

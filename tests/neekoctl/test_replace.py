@@ -79,6 +79,14 @@ def test_who_lives_alone_has_nobody_to_be_remade_from(neekoctl, tmp_path: Path) 
     assert (alone.code, "nobody to fuse Bee from" in alone.err) == (1, True)
 
 
+def test_auto_remakes_who_lives_alone(neekoctl, tmp_path: Path) -> None:
+    for _ in range(2):
+        done = neekoctl(
+            "add-character", write_profile(tmp_path), "--replace", "--strategy", "auto", "--preset", "quick"
+        )
+        assert done.code == 0, done.err
+
+
 def test_of_two_replacements_at_once_the_later_is_refused(registry: Registry) -> None:
     bee = registry.find("Bee")
     bank = registry.banks()[0]

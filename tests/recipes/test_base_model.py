@@ -1,5 +1,6 @@
 """Loading a base: what is adapted is found by inspection, and what is no causal LM is refused in a sentence."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -146,3 +147,11 @@ def test_a_spoiled_base_is_refused_in_one_sentence(
 def test_a_sentence_encoder_is_no_base(pico_encoder: Path) -> None:
     with pytest.raises(BaseError, match="not a causal language model"):
         load_base(pico_encoder, name="encoder", fingerprint="f")
+
+
+def test_layers_that_keep_another_state_than_attention_are_refused(pico_llama: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(pico_llama, tmp_path / "hybrid")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "layer_types": ["full_attention", "conv"]}))
+    with pytest.raises(BaseError, match="has conv layers"):
+        load_base(folder, name="hybrid", fingerprint="f")

@@ -34,15 +34,23 @@ LLAMA2 = (  # the reply follows its question without any generation prompt
     "{% elif message['role'] == 'assistant' %} {{ message['content'] }} {{ eos_token }}"
     "{% else %}<<SYS>>{{ message['content'] }}<</SYS>>{% endif %}{% endfor %}"
 )
+THOUGHTFUL = (  # writes an empty thought before the newest reply, and takes it back once the talk goes on
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['role'] == 'assistant' and loop.last %}"
+    "<think>\n\n</think>\n\n{% endif %}{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
 FORGETFUL = (  # rewrites the question once there is a reply
     "{% for message in messages %}{% if loop.last or message['role'] != 'user' %}{{ message['content'] }}|"
     "{% else %}...|{% endif %}{% endfor %}"
 )
 TEMPLATES: dict[str, str | None] = {
     "chatml": CHATML, "none": None, "gemma": GEMMA, "silent": SILENT, "open": OPEN, "llama2": LLAMA2,
+    "thoughtful": THOUGHTFUL,
 }  # fmt: skip
 END = {"chatml": "<|im_end|>", "none": "<|im_end|>", "gemma": "<end_of_turn>", "silent": "</s>", "open": "<|im_end|>",
-       "llama2": " <|im_end|>"}  # fmt: skip
+       "llama2": " <|im_end|>", "thoughtful": "<|im_end|>"}  # fmt: skip
 BEFORE = {"llama2": " "}  # what the template writes between the prompt and the words
 
 TALK: Messages = [
@@ -86,6 +94,24 @@ def test_scored_tokens_are_the_replies_with_their_end_of_turn(kind: str, tokeniz
     row = form_of(tokenizer, TEMPLATES[kind]).row(with_system(SYSTEM, TALK))
     replies = [decoded(tokenizer, span) for span in spans(row)]
     assert replies == [BEFORE.get(kind, "") + talk["content"] + END[kind] for talk in TALK[1::2]]
+
+
+def test_a_thought_that_is_taken_back_takes_nothing_else_with_it(tokenizer: Any) -> None:
+    form = form_of(tokenizer, THOUGHTFUL)
+    text = decoded(tokenizer, form.prompt(with_system(SYSTEM, TALK[:3])))
+    thought, asked = "<think>\n\n</think>\n\n", TALK[2]["content"]
+    assert text.endswith(f"{thought}I am Moth. Dust, dust!<|im_end|>\n<|im_start|>user\n{asked}<|im_end|>\n"
+                         f"<|im_start|>assistant\n{thought}")  # fmt: skip
+
+
+def test_a_template_that_tells_the_date_tells_the_same_one_every_day(tokenizer: Any) -> None:
+    form = form_of(tokenizer, "{{ strftime_now('%d %b %Y') }}|" + CHATML)
+    assert decoded(tokenizer, form.prompt(TALK[:1])).startswith("26 Jul 2024|")
+
+
+def test_of_several_templates_the_default_is_taken(tokenizer: Any) -> None:
+    form = form_of(tokenizer, {"default": CHATML, "tool_use": "{{ raise_exception('no') }}"})  # type: ignore[arg-type]
+    assert form.row(TALK) == form_of(tokenizer, CHATML).row(TALK)
 
 
 @pytest.mark.parametrize("kind", sorted(TEMPLATES))

@@ -94,6 +94,13 @@ def test_whoever_is_called_upon_last_is_meant(text: str, owner: int) -> None:
         ("Who was braver, Caesar or Cleopatra", [({1}, "NAMED"), ({2}, "NAMED")]),
         ("Caesar's death changed your life.", [({1}, "TOPIC")]),
         ("anyone but Caesar", [({1}, "REFUSED")]),
+        ("Caesar, did you ever talk to Cleopatra?", [({1}, "ADDRESSED"), ({2}, "TOPIC")]),
+        ("Caesar, what would you ask Cleopatra?", [({1}, "ADDRESSED"), ({2}, "NAMED")]),
+        ("Caesar, why did you let Cleopatra go?", [({1}, "ADDRESSED"), ({2}, "NAMED")]),
+        ("Caesar, would you answer as Cleopatra?", [({1}, "ADDRESSED"), ({2}, "CALLED")]),
+        ("Would you rather be Cleopatra?", [({2}, "NAMED")]),
+        ("But Cleopatra had a snake", [({2}, "NAMED")]),
+        ("Actually, Cleopatra, tell me", [({2}, "CALLED")]),
     ],
 )
 def test_spoken_to_is_told_from_spoken_about(text: str, manners: list[tuple[set[int], str]]) -> None:
@@ -117,7 +124,8 @@ def test_a_name_that_is_all_that_is_quoted_is_a_name() -> None:
     ("text", "stranger"),
     [("Answer as Napoleon Bonaparte.", "Napoleon Bonaparte"), ("Let Mozart answer", "Mozart"),
      ("Answer as Caesar.", None), ("Answer as Napoleon, no, answer as Caesar.", None), ("Answer quickly.", None),
-     ("You are great.", None)],
+     ("You are great.", None), ("Did you ever speak to Queen Victoria?", None),
+     ("Good. Now let Queen Victoria answer", "Queen Victoria")],
 )  # fmt: skip
 def test_somebody_who_does_not_live_here_is_noticed(text: str, stranger: str | None) -> None:
     assert NAMES.stranger(text) == stranger
