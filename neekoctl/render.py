@@ -172,7 +172,7 @@ def character(row: Character, aliases: list[str], parents: list[Ancestor], certi
         "since": row.created_at[:16].replace("T", " "),
         "reason": row.reason,
     }
-    if row.metrics.get("nll_after") is not None:
+    if None not in (row.metrics.get("nll_before"), row.metrics.get("nll_after")):
         facts["held-out NLL"] = f"{row.metrics['nll_before']:.3f} -> {row.metrics['nll_after']:.3f}"
     if certificate:
         facts["certificate"] = f"{certificate.identical} of {certificate.others} others identical"
@@ -190,7 +190,7 @@ def character(row: Character, aliases: list[str], parents: list[Ancestor], certi
 def _merge(found: dict[str, Any]) -> str:
     """What a merge discarded, in all and where most."""
     worst, share = max(found["discarded_by_module"].items(), key=lambda item: item[1])
-    return f"{found['method']}, {found['discarded']:.1%} of the energy discarded, most at {worst}: {share:.1%}"
+    return f"{found.get('method')}, {found['discarded']:.1%} of the energy discarded, most at {worst}: {share:.1%}"
 
 
 def _lineage(console: Console, name: str, parents: list[Ancestor]) -> None:

@@ -122,6 +122,39 @@ def _measured(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
+def _fitted(value: dict[str, Any]) -> dict[str, Any]:
+    """A signal of the gate -> its numbers, and what they were found on."""
+    numbers = [each for fitted in value.values() for key, each in _items(fitted) if key != "evidence"]
+    if not all(map(_is_number, numbers)):
+        raise ValueError("must have numbers for signals")
+    return value
+
+
+def _items(value: Any) -> list[tuple[str, Any]]:
+    if not isinstance(value, dict):
+        raise ValueError("must have numbers by name")
+    return list(value.items())
+
+
+def _evident(value: dict[str, Any]) -> dict[str, Any]:
+    people = value.get("fitted_on", [])
+    if not isinstance(people, list) or not all(isinstance(each, int) for each in people):
+        raise ValueError("must have numbers of people")
+    return value
+
+
+def _onboarded(value: dict[str, Any]) -> dict[str, Any]:
+    """How somebody was made: what `show` tells of it."""
+    numbers = [value[key] for key in ("nll_before", "nll_after") if value.get(key) is not None]
+    if "merge" in value:
+        merge = dict(_items(value["merge"]))
+        discarded = [each for _, each in _items(merge.get("discarded_by_module"))]
+        numbers += [merge.get("discarded"), *discarded] if discarded else [None]
+    if not all(map(_is_number, numbers)):
+        raise ValueError("must have numbers for what was measured")
+    return value
+
+
 def _weighed(value: dict[str, Any]) -> dict[str, Any]:
     """How a cohort was trained, and how alike its members are: what is told and drawn of it."""
     likeness = value.get("likeness", [])
@@ -196,6 +229,9 @@ BY_NAME: Mapping[str, Any] = {
     "digest": Digest, "members": Annotated[list[Any], AfterValidator(_harmless), AfterValidator(_named)],
     "messages": Annotated[list[Any], AfterValidator(_harmless), AfterValidator(_talk)],
     "reply": Annotated[list[Number], FailFast()], "reply_text": str,  # what the model said, whatever that was
+    "character.metrics": Annotated[Json, AfterValidator(_onboarded)],
+    "gate.settings": Annotated[Json, AfterValidator(_fitted)],
+    "gate.evidence": Annotated[Json, AfterValidator(_evident)],
     "cohort.kind": Annotated[str, Field(pattern=f"^{COHORT_NAME.pattern}$")],
     "cohort.recipe": Annotated[Json, AfterValidator(_wide)],
     "cohort.metrics": Annotated[Json, AfterValidator(_weighed)],

@@ -9,6 +9,7 @@ import pytest
 
 from registry import unpacking
 from registry.arriving import load
+from registry.bundle import everything
 from registry.differences import difference, rows_at
 from registry.errors import (
     BlockDamaged,
@@ -22,6 +23,7 @@ from registry.errors import (
 from registry.gates import active_gate, put_gate
 from registry.revisions import arrivals, history, roll_back
 from registry.seals import broken
+from registry.shapes import plain, rows_of
 from registry.store import Registry
 from tests.registry.bundles import another, contents, move_in, put_head, saved, unzipped, village
 
@@ -381,3 +383,25 @@ def test_nothing_is_made_where_there_is_no_registry(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="There is no"):
             rows_at(str(tmp_path / place))
     assert list((tmp_path / "empty").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("table", "changed", "told"),
+    [
+        ("gate", {"settings": {"prototypes": "x"}}, "numbers by name"),
+        ("gate", {"settings": {"prototypes": {"nobody": "x"}}}, "numbers for signals"),
+        ("gate", {"evidence": {"fitted_on": 5}}, "numbers of people"),
+        ("character", {"metrics": {"nll_before": 2.0, "nll_after": "1"}}, "what was measured"),
+        ("character", {"metrics": {"merge": {"discarded": 0.1, "discarded_by_module": {}}}}, "what was measured"),
+        ("character", {"metrics": {"merge": []}}, "numbers by name"),
+    ],
+)
+def test_figures_that_a_command_could_not_tell_are_refused(registry: Registry, table: str, changed: dict[str, object],
+                                                           told: str) -> None:  # fmt: skip
+    village(registry)
+    put_gate(registry, "encoder@1", {"prototypes": {"nobody": 0.5, "evidence": {"of": "x"}}}, {"fitted_on": [1]})
+    tables = plain(everything(registry))
+    assert rows_of(tables)
+    tables[table][-1].update(changed)
+    with pytest.raises(ValueError, match=told):
+        rows_of(tables)
