@@ -17,7 +17,7 @@ import numpy as np
 from neekoctl.routing import Router, Texts, everybodys_names, head_path, nobodys_vectors
 from recipes.gate import SCORED, Decision, Gate, Scorer, Settings
 from registry.errors import NeekoError
-from registry.gates import active_gate, embed_anew, note_routes, probes_of_everybody, prototypes_of, put_gate
+from registry.gates import Vectors, active_gate, embed_anew, note_routes, probes_of_everybody, prototypes_of, put_gate
 from registry.profile import Profile
 from registry.roles import Roles, load_roles
 from registry.store import Registry
@@ -165,17 +165,16 @@ def rebuild(registry: Registry, texts: Texts) -> dict[str, Any]:
     people = registry.characters(status=("ready",))
     if not people:
         raise NeekoError("Nobody lives here yet: `neekoctl add-character profile.yaml` moves the first one in.")
-    for row in people:
-        if row.encoder != texts.provenance:
-            _embed(registry, row, texts)
+    others = [row for row in people if row.encoder != texts.provenance]
+    embed_anew(registry, texts.provenance, [_embedded(registry, row, texts) for row in others])
     return refit(registry, texts, accept=True, head=True)
 
 
-def _embed(registry: Registry, row: Character, texts: Texts) -> None:
+def _embedded(registry: Registry, row: Character, texts: Texts) -> Vectors:
     kept, probes = prototypes_of(registry, row), registry.probes(row)
     said = [str(row.description.get("persona", row.name)), *(each.text for each in kept),
             *(probe.prompt[-1]["content"] for probe in probes)]  # fmt: skip
     role, *vectors = (vector.astype("<f4").tobytes() for vector in texts.encode(said))
     by_prototype = {each.id or 0: vector for each, vector in zip(kept, vectors, strict=False)}
     by_probe = {each.id or 0: vector for each, vector in zip(probes, vectors[len(kept) :], strict=True)}
-    embed_anew(registry, row, texts.provenance, role, by_prototype, by_probe)
+    return Vectors(row.id or 0, role, by_prototype, by_probe)

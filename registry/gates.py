@@ -1,7 +1,7 @@
 """The versions of what the gate has learned, and where it took each probe. Knows tables, and nothing of routing."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from sqlmodel import col, select, update
 
@@ -55,14 +55,21 @@ def prototypes_of(registry: Registry, character: Character) -> list[Prototype]:
         return list(session.exec(rows))
 
 
-def embed_anew(
-    registry: Registry, character: Character, encoder: str, role: bytes, prototypes: Mapping[int, bytes],
-    probes: Mapping[int, bytes],
-) -> None:  # fmt: skip
-    """Replace a character's vectors (by prototype and probe id) with another encoder's, all or none."""
+class Vectors(NamedTuple):
+    """A character's by another encoder: its role, and by prototype and probe id."""
+
+    character: int
+    role: bytes
+    prototypes: Mapping[int, bytes]
+    probes: Mapping[int, bytes]
+
+
+def embed_anew(registry: Registry, encoder: str, everybody: Iterable[Vectors]) -> None:
+    """Replace vectors with another encoder's: everybody's, or nobody's."""
     with registry.writing() as session:
-        of_character = update(Character).where(col(Character.id) == character.id)
-        session.exec(of_character.values(encoder=encoder, role_embedding=role))
-        for table, vectors in ((Prototype, prototypes), (Probe, probes)):
-            for row, vector in vectors.items():
-                session.exec(update(table).where(col(table.id) == row).values(vector=vector))
+        for each in everybody:
+            of_character = update(Character).where(col(Character.id) == each.character)
+            session.exec(of_character.values(encoder=encoder, role_embedding=each.role))
+            for table, vectors in ((Prototype, each.prototypes), (Probe, each.probes)):
+                for row, vector in vectors.items():
+                    session.exec(update(table).where(col(table.id) == row).values(vector=vector))

@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from registry.errors import BlockDamaged, EncoderMismatch, NameTaken, NeekoError, UsageError
-from registry.gates import active_gate, embed_anew, put_gate
+from registry.gates import Vectors, active_gate, embed_anew, put_gate
 from registry.revisions import history, roll_back
 from registry.seals import broken
 from registry.store import Onboarded, Registry
@@ -109,7 +109,7 @@ def test_a_block_that_was_pruned_is_named_and_nobody_is_moved(registry: Registry
 def rebuild(registry: Registry, encoder: str) -> None:
     """As `gate rebuild --encoder` does."""
     for row in registry.characters():
-        embed_anew(registry, row, encoder, b"", {}, {})
+        embed_anew(registry, encoder, [Vectors(row.id or 0, b"", {}, {})])
     put_gate(registry, encoder, {}, {})
 
 
