@@ -85,8 +85,10 @@ def test_whoever_came_later_by_a_members_name_is_no_member(neekoctl, registry: R
     assert {row["character"]: row["served"] for row in shown["members"]} == {"Ant": False, "Bee": True}
 
 
-def test_what_was_learned_alone_is_kept_with_the_block(neekoctl, registry: Registry, tmp_path: Path) -> None:
-    """Ant's probes say that the sum is no likelier; Dog has none, and gets it."""
+def test_what_was_learned_alone_is_kept_with_the_block(neekoctl, registry: Registry, tmp_path: Path,
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """Ant's probes say that the sum costs too much; Dog has none, and gets it."""
+    monkeypatch.setattr("recipes.own_part.PRICE", -9.0)
     trained(neekoctl, "--character", "Ant", "--character", write_profile(tmp_path, "Dog", questions=1),
             "--set", "own_epochs=1")  # fmt: skip
     ant, dog = (registry.ready(name) for name in ("Ant", "Dog"))

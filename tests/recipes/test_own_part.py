@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from recipes import running
+from recipes import own_part, running
 from recipes.bank import Bank
 from recipes.block import Block
 from recipes.cohort import Learning
@@ -79,7 +79,18 @@ def test_without_own_epochs_it_is_what_was_written(bank: Bank) -> None:
     assert all(same(block, written.block(place)) for place, block in enumerate(made(written)))
 
 
-def test_an_own_part_that_makes_nothing_likelier_is_left_out(learning: Learning) -> None:
+@pytest.mark.parametrize(("cost", "share"), [(-0.1, 0.5), (0.01, 0.5), (0.03, 0.0)])
+def test_being_told_apart_has_its_price(cost: float, share: float, learning: Learning,
+                                        monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    own = own_parts(learning)
+    told = {
+        id(learning.members[place].probes): iter((2.0 + cost, 2.0)) for place in range(3)
+    }  # the sum, what was written
+    monkeypatch.setattr(own_part, "_nll", lambda _, block, probes: next(told[id(probes)]))
+    assert [each.own_share for each in completed(learning, own)] == [share] * 3
+
+
+def test_an_own_part_that_costs_likelihood_is_left_out(learning: Learning) -> None:
     """One small step alone is worth less than what five epochs wrote."""
     learning.recipe = learning.recipe.model_copy(update={"own_epochs": 1, "learning_rate": 1e-4, "own_share": 0.9})
     told: list[str] = []
