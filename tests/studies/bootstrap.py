@@ -26,7 +26,8 @@ class Interval:
         return cls(float(values[0]), float(low), float(high))
 
     def shown(self, change: Callable[[float], float] = lambda value: value, signs: str = ".2f") -> str:
-        return f"{change(self.mean):{signs}} [{change(self.low):{signs}}, {change(self.high):{signs}}]"
+        low, high = sorted((change(self.low), change(self.high)))
+        return f"{change(self.mean):{signs}} [{low:{signs}}, {high:{signs}}]"
 
     def bold(self, signs: str = "+.3f") -> str:
         """Of a difference: bold where the interval leaves out zero."""

@@ -67,7 +67,8 @@ def _table(results: Results) -> Iterator[str]:
         rest = [results.interval(measure, way).shown(signs=".3f") for measure in (distinctness, rouge, bleu)]
         if not any(results.found[way, seed, results.people[0]].other for seed in results.seeds):
             rest[0] = "one block" if way == SHARED.name else "the gate's pick"
-        yield f"| {way} | {perplexity} | {' | '.join(rest)} | {results.told_apart(way):.2f} | {results.took(way):.0f} |"
+        step = f"{results.took(way):.0f}" if results.took(way) else "each its own"
+        yield f"| {way} | {perplexity} | {' | '.join(rest)} | {results.told_apart(way):.2f} | {step} |"
 
 
 def _pairs(results: Results) -> Iterator[str]:
@@ -228,10 +229,10 @@ TEXT = """\
 `make study-hycora DATA=FOLDER`, written {date}. HyCoRA ([arXiv 2511.08017](https://arxiv.org/abs/2511.08017)) on
 Character-LLM's six characters, the default base, rank 8: at most {exchanges} exchanges each, {probes} of them kept
 aside to stop a training by; what is reported is {questions} other questions a character, which nothing was trained,
-stopped or chosen on ({seeds} seeds). *Distinctness* is how many nats a token a reply is less likely under the block
-of the nearest other character, everything else as it was; where all have one block there is none. Intervals hold 95 %
-of {draws} draws of a bootstrap over characters, seeds and questions, and every way is read on the same draw. Every
-reading that the figures are made of is a line of [hycora/*.jsonl](hycora).
+stopped or chosen on. Seeds measured: {seeds}. *Distinctness* is how many nats a token a reply is less likely under
+the block of the nearest other character, everything else as it was; where all have one block there is none.
+Intervals hold 95 % of {draws} draws of a bootstrap over characters, seeds and questions, and every way is read on
+the same draw. Every reading that the figures are made of is a line of [hycora/*.jsonl](hycora).
 
 {findings}
 
@@ -291,7 +292,7 @@ written for a character is an ordinary block.
 
 ## Newcomers: each of the six after the other five, perplexity as a share of the bare base's
 
-Measured so far: {came} newcomers ({arrivals} seeds). The five have learned from their exchanges and from the first
+Measured so far: {came} newcomers, seeds: {arrivals}. The five have learned from their exchanges and from the first
 {turns} turns of their conversations, once. A training that starts from a cohort's block takes the preset `gentle`,
 every other one `standard`, all averaged over the steps; an eighth of the exchanges is kept aside. Beethoven has 57
 exchanges where 64 are said.
