@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from neekoctl.routing import Router, Texts, everybodys_names, head_path, nobodys_vectors
+from neekoctl.routing import Router, Texts, everybodys_names, head_path, nobody_yet, nobodys_vectors
 from recipes.gate import SCORED, Decision, Gate, Scorer, Settings
-from registry.errors import NeekoError
 from registry.gates import Vectors, active_gate, embed_anew, note_routes, probes_of_everybody, prototypes_of, put_gate
 from registry.profile import Profile
 from registry.roles import Roles, load_roles
@@ -164,7 +163,7 @@ def rebuild(registry: Registry, texts: Texts) -> dict[str, Any]:
     """Embed everybody by the encoder of `texts`, from the texts that are kept, then fit all signals and the head."""
     people = registry.characters(status=("ready",))
     if not people:
-        raise NeekoError("Nobody lives here yet: `neekoctl add-character profile.yaml` moves the first one in.")
+        raise nobody_yet()
     others = [row for row in people if row.encoder != texts.provenance]
     embed_anew(registry, texts.provenance, [_embedded(registry, row, texts) for row in others])
     return refit(registry, texts, accept=True, head=True)

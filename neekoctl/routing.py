@@ -60,6 +60,10 @@ def texts_of(registry: Registry, name: str | None, say: Say) -> Texts:
     return Texts(registry, canonical(registry, name), say)
 
 
+def nobody_yet() -> NeekoError:
+    return NeekoError("Nobody lives here yet: `neekoctl add-character profile.yaml` moves the first one in.")
+
+
 class Router:
     """Asks the gate, and knows everybody by name."""
 
@@ -69,7 +73,7 @@ class Router:
         self.registry, self.texts = registry, texts
         self.people = {row.id or 0: row for row in registry.characters(status=("ready",), brief=True)}
         if not self.people:
-            raise NeekoError("Nobody lives here yet: `neekoctl add-character profile.yaml` moves the first one in.")
+            raise nobody_yet()
         self.gate = gate or self._opened(signal)
 
     def _opened(self, signal: str) -> Gate:

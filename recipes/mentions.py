@@ -137,17 +137,14 @@ class Names:
     def stranger(self, text: str) -> str | None:
         """The name called upon last, when nobody here answers to it."""
         open_text = self._without_quotes(_both_ends(text))
-        calls = [
-            call
-            for call in CALL_ON_SOMEBODY.finditer(open_text)
-            if not ASKED.search(SENTENCE_END.split(open_text[max(0, call.start() - REACH) : call.start()])[-1])
-        ]
+        found = CALL_ON_SOMEBODY.finditer(open_text)
+        calls = [call for call in found if not ASKED.search(_sentence_until(open_text, call.start()))]
         if not calls:
             return None
-        found = calls[-1]["name"].strip()
+        name = calls[-1]["name"].strip()
         known = [each for each in self.mentions(open_text) if each.start >= calls[-1].start("name")]
-        ordinary = all(token.key in words_in("common") for token in _tokens(found))
-        return None if known or ordinary else found
+        ordinary = all(token.key in words_in("common") for token in _tokens(name))
+        return None if known or ordinary else name
 
     def _without_quotes(self, text: str) -> str:
         """Blanks for what is quoted, so that places stay what they are; a quoted name alone stays readable."""
@@ -233,8 +230,13 @@ def _both_ends(text: str) -> str:
     return text[: LONGEST_TEXT // 2] + "\n" + text[-LONGEST_TEXT // 2 :]
 
 
+def _sentence_until(text: str, place: int) -> str:
+    """What of a sentence stands before a place in it."""
+    return SENTENCE_END.split(text[max(0, place - REACH) : place])[-1]
+
+
 def _manner(text: str, start: int, end: int) -> Manner:
-    before = SENTENCE_END.split(text[max(0, start - REACH) : start])[-1]
+    before = _sentence_until(text, start)
     after = SENTENCE_END.split(text[end : end + REACH])[0]
     possessive = text[:end].endswith(("'s", "’s")) or after.startswith("的") and not after.startswith(IN_THE_PART)
     if REFUSAL.search(before):

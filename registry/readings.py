@@ -2,7 +2,7 @@
 Knows rows; measures nothing.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Container, Iterable
 from dataclasses import dataclass
 
 from sqlmodel import col, func, select
@@ -37,14 +37,14 @@ def readings(registry: Registry) -> int:
 
 
 def first_distinctness(registry: Registry, characters: Collection[Character],
-                       here: Collection[str]) -> dict[int, dict[str, list[float]]]:  # fmt: skip
+                       here: Container[str | None]) -> dict[int, dict[str, list[float]]]:  # fmt: skip
     """character id -> its first reading against a rival whose block is still `here`: block -> nats of each probe."""
     found: dict[int, dict[str, list[float]]] = {}
-    rivals = {row.id: set(here) - {row.block} for row in characters}
+    own = {row.id: row.block for row in characters}
     with registry.reading() as session:
-        query = select(Reading).where(col(Reading.character_id).in_(list(rivals)))
+        query = select(Reading).where(col(Reading.character_id).in_(list(own)))
         for each in session.exec(query.order_by(col(Reading.id).desc())):
-            if rivals[each.character_id] & each.distinctness.keys():
+            if any(block in here for block in each.distinctness.keys() - {own[each.character_id]}):
                 found[each.character_id] = each.distinctness
     return found
 

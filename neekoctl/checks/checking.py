@@ -21,7 +21,7 @@ from neekoctl.stage import bank_of, set_stage
 from recipes.scores import mean_nll
 from registry.cohorts import damaged, harm
 from registry.errors import BaseMismatch, NeekoError
-from registry.readings import first_distinctness, put_readings
+from registry.readings import put_readings
 from registry.revisions import newest, unaccounted
 from registry.store import Registry
 from registry.tables import Reading
@@ -75,8 +75,7 @@ def _measure_bank(registry: Registry, found: Sequence[Checked], say: Say, report
             each.faults["base"] = "the base is another model now"
     else:
         whole = [each for each in found if each.is_measurable]
-        here = [row.block or "" for row in registry.characters(status=("ready",))]
-        measure_residents(stage, whole, first_distinctness(registry, [each.row for each in whole], here), report)
+        measure_residents(stage, whole, report)
 
 
 def _keep(registry: Registry, found: Sequence[Checked], say: Say) -> None:

@@ -22,6 +22,7 @@ from recipes.scores import Score
 from registry.errors import NeekoError
 from registry.names import fold
 from registry.neighbours import nearest
+from registry.readings import first_distinctness
 from registry.seals import broken
 from registry.store import Registry
 from registry.tables import Character, Probe
@@ -44,10 +45,10 @@ def look_at(registry: Registry, row: Character, handles: Mapping[int, list[str]]
     return Checked(row, faults)
 
 
-def measure_residents(stage: Stage, found: Sequence[Checked], first: dict[int, dict[str, list[float]]],
-                      report: Report) -> None:  # fmt: skip
-    """Fill in what the model says; `first` are the earliest readings against rivals, by character."""
+def measure_residents(stage: Stage, found: Sequence[Checked], report: Report) -> None:
+    """Fill in what the model says."""
     here = {row.block: row for row in stage.registry.characters(status=("ready",), bank=stage.row)}
+    first = first_distinctness(stage.registry, [each.row for each in found], here)
     for each in found:
         report(each.row)
         probes = stage.registry.probes(each.row)

@@ -238,7 +238,7 @@ def _first(decision: Decision, study: Study, speaker: Interviewed) -> str:
 def main(folder: Path) -> None:
     """Measure what is missing, and write the page."""
     from tests.studies import hycora_page
-    from tests.studies.hycora_newcomers import Newcomers
+    from tests.studies.hycora_newcomers import TARGETS, Newcomers
 
     base, encoder = embedded_base(), common.encoder()
     studies = []
@@ -248,10 +248,13 @@ def main(folder: Path) -> None:
         study.read_base()
         studies.append(study)
     cast, shipped = studies
+    newcomers = Newcomers(cast)
     first, *more = SEEDS
     for part in (
-        *(partial(study.run_all, TABLE, first) for study in studies),
-        partial(Newcomers(cast).run, first),
+        partial(cast.run_all, TABLE, first),
+        partial(newcomers.run, first, tuple(TARGETS)),
+        partial(newcomers.run, first),
+        partial(shipped.run_all, TABLE, first),
         partial(cast.run_all, TRIED, first),
         Capacity(cast.bank, cast.path.with_name("capacity.jsonl"), cast.report).run,
         *(partial(study.run_all, TABLE, seed) for seed in more for study in studies),
