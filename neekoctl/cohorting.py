@@ -310,7 +310,7 @@ def _alike(run: Trained) -> list[list[float]]:
     from recipes.hyper_half import likeness
 
     learning = run.learning
-    if learning.recipe.generated == "none":
+    if not learning.recipe.writes_something:
         return []
     blocks = [learning.block(place) for place in range(len(learning.members))]
     found: list[list[float]] = likeness(blocks, "b" if learning.recipe.generated == "b" else "a").tolist()

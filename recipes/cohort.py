@@ -60,7 +60,7 @@ class Learning:
     def groups(self) -> list[tuple[list[nn.Parameter], float]]:
         """The shared halves, the ids, the writers' last bias and the rest of the network, each at its own pace."""
         shared = [*self.network.shared_a.values(), *self.network.shared_b.values()]
-        if self.recipe.generated == "none":
+        if not self.recipe.writes_something:
             return [(shared, self.recipe.pace_shared)]
         ids, biases = [self.network.characters], self.network.biases
         apart = {id(each) for each in (*shared, *ids, *biases)}

@@ -61,7 +61,12 @@ class CohortRecipe(Recipe):
 
     @property
     def contrasts(self) -> bool:
-        return self.contrast > 0 and self.generated != "none"
+        return self.contrast > 0 and self.writes_something
+
+    @property
+    def writes_something(self) -> bool:
+        """For somebody in particular; otherwise one block is everybody's."""
+        return self.generated != "none"
 
     @property
     def alone(self) -> Recipe:

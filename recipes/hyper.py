@@ -38,8 +38,8 @@ class Entry:
 
     @property
     def learns(self) -> bool:
-        """Whether the network writes anything for somebody in particular."""
-        return self.cohort.network.recipe.generated != "none"
+        """Whether there is anything to learn by: e_c is read."""
+        return self.cohort.network.recipe.writes_something
 
     def card(self) -> dict[str, object]:
         """What is kept of it with whoever came by it."""

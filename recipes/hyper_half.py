@@ -140,7 +140,7 @@ class HyperHalf(nn.Module):
 
     def forward(self, who: torch.Tensor) -> Halves:
         """(n, d_c) -> the halves of n characters, every projection at once."""
-        h = self.hidden(who) if self.recipe.generated != "none" else None
+        h = self.hidden(who) if self.recipe.writes_something else None
         return Halves(self._half(self.write_a, self.shared_a, h), self._half(self.write_b, self.shared_b, h))
 
     def _half(

@@ -37,7 +37,7 @@ def reply_logits(base: BaseModel, rows: Sequence[Row]) -> Said:
     tokens, scored = _padded(rows, base.device)
     keep = functional.pad(scored[:, 1:], (0, 1))  # position t-1 predicts token t
     with _head_sees_only(base.model, keep) as states:
-        logits = base.model(input_ids=tokens, use_cache=False).logits[0]
+        logits = base.model(input_ids=tokens, use_cache=False).logits.squeeze(0)  # [0] zeroes a copy on the way back
     ends = scored.shape[1] - 1 - scored.flip(1).int().argmax(1)  # the pads' ids say nothing: one may be the eos
     last = states[0][torch.arange(len(rows), device=base.device), ends]
     return Said(logits.float(), tokens[:, 1:][scored[:, 1:]], keep.nonzero()[:, 0], last)

@@ -1,0 +1,19 @@
+"""Keeps freed memory within the process, for whoever asks for as much again. Knows nothing of tensors."""
+
+import ctypes
+import sys
+
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of mallopt(3)
+NEVER, LARGEST = -1, 2**31 - 1
+
+
+def keep_freed_memory() -> None:
+    """Have malloc keep what is freed, large pieces too.
+
+    By default glibc gives large pieces back at once, and every step of a training gets them anew from the kernel, page
+    by page and zeroed: a fifth of its time on a CPU. Where malloc is not glibc's, nothing changes.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(TRIM_THRESHOLD, NEVER)
+        mallopt(MMAP_THRESHOLD, LARGEST)
