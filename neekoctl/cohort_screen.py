@@ -16,7 +16,7 @@ def trained(document: dict[str, Any]) -> None:
     """What a training did for each member."""
     console = out()
     table = Table(box=None, pad_edge=False)
-    for title in ("CHARACTER", "RANKS", "BASE", "BEFORE", "AFTER", ""):
+    for title in ("CHARACTER", "RANKS", "NLL: BASE", "BEFORE", "AFTER", ""):
         table.add_column(title, justify="left" if title in ("CHARACTER", "") else "right", no_wrap=True)
     for row in document["members"]:
         ranks = f"[{row['rank_start']}, {row['rank_stop']})"

@@ -249,7 +249,7 @@ def _made(stage: Stage, plan: Plan, run: Trained, place: int) -> Made:
     told = f"held-out perplexity {perplexity(before):.2f} -> {perplexity(after):.2f}, " if known else ""
     block, share = run.blocks[place]
     alone = f" but for the {share:.0%} that it learned alone" if share else ""
-    reason = (f"{run.cohort.title.capitalize()} wrote the block, with {len(run.cohort.members)} members{alone}: {told}"
+    reason = (f"{run.cohort.title.capitalize()}, of {len(run.cohort.members)} members, wrote the block{alone}: {told}"
               f"best after step {state.best_step} of {state.step}.")  # fmt: skip
     card = {"name": run.cohort.name, "version": run.cohort.version, "member": True, "own_share": share}
     return Made(block, "hyper", before if known else None, after if known else None, run.seconds,
