@@ -10,7 +10,6 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from recipes.memory import keep_freed_memory
 from recipes.quiet import quiet_transformers
 from registry.errors import BaseError
 
@@ -72,7 +71,6 @@ def load_base(folder: Path, *, name: str, fingerprint: str, device: torch.device
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     quiet_transformers()
-    keep_freed_memory()
     device = device or best_device()
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     try:

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from recipes.memory import keep_freed_memory
 from recipes.recipe import Recipe
 from registry.errors import TrainingFailed
 
@@ -100,6 +101,7 @@ class Run(Generic[Batch]):
         Raises:
             TrainingFailed: the loss, or its gradient, is no finite number; the last good state is in the checkpoint.
         """
+        keep_freed_memory()
         if self.state.step == 0:
             self.state.nll_before = self.learner.evaluate()
             if self.state.nll_before is not None:
