@@ -173,11 +173,11 @@ def _learned(stage: Stage, group: Group, spoken: Sequence[Spoken], renew: Callab
 
 def _member_of(stage: Stage, plan: Plan, spoken: Spoken) -> Member:
     from recipes.cohort import Member
-    from recipes.task import short_enough
+    from recipes.task import readable
 
     name, base = plan.profile.name, stage.bank.base
-    rows = short_enough(name, base, [stage.form.row(messages) for messages in to_learn(plan)])
-    probes = short_enough(name, base, [stage.form.row(messages, last_only=True) for messages in heldout(plan)])
+    rows = readable(name, base, [stage.form.row(messages) for messages in to_learn(plan)])
+    probes = readable(name, base, [stage.form.row(messages, last_only=True) for messages in heldout(plan)])
     return Member(name, rows, probes, spoken.persona)
 
 

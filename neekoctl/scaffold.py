@@ -4,12 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from registry.errors import Fault, ProfileError, UsageError
+from registry.errors import UsageError
 from registry.heldout import split
-from registry.names import is_a_name, slug
-from registry.profile import Profile, load_profile
+from registry.names import is_a_name, slug, spaced
+from registry.profile import LONGEST_NAME, Profile, load_profile
 
 TEMPLATE = """\
 name: {name}
@@ -38,14 +36,16 @@ def scaffold(name: str, folder: Path) -> list[Path]:
         UsageError: a file is already there, or the name gives no file name.
     """
     stem = slug(name)
-    if not stem or not is_a_name(name):
-        raise UsageError(f"{name!r} cannot be a name: use letters on one line, and begin with neither / nor -.")
+    name = spaced(name).strip()
+    if not stem or not is_a_name(name) or len(name) > LONGEST_NAME:
+        raise UsageError(f"{name!r} cannot be a name: use letters on one line, {LONGEST_NAME} at most, and begin with "
+                         f"neither / nor -.")  # fmt: skip
     profile, dialogues = folder / f"{stem}.yaml", folder / f"{stem}.jsonl"
     if taken := [path.name for path in (profile, dialogues) if path.exists()]:
         raise UsageError(f"{taken[0]} is already there: choose another folder with --out.")
     folder.mkdir(parents=True, exist_ok=True)
-    quoted = yaml.safe_dump(name, allow_unicode=True, default_flow_style=True).splitlines()[0]
-    text = TEMPLATE.format(name=quoted, file=json.dumps(dialogues.name, ensure_ascii=False))
+    quoted, file = (json.dumps(each, ensure_ascii=False) for each in (name, dialogues.name))
+    text = TEMPLATE.format(name=quoted, file=file)
     profile.write_text(text, encoding="utf-8")
     dialogues.write_text("".join(_line(name, *exchange) for exchange in EXCHANGES), encoding="utf-8")
     return [profile, dialogues]
@@ -63,8 +63,6 @@ def validation(path: Path) -> dict[str, Any]:
     """What a good profile holds. Raises ProfileError with every fault otherwise."""
     profile = load_profile(path)
     parts = split(profile.dialogues)
-    if profile.dialogues and not parts.train:
-        raise ProfileError([Fault(path.name, "dialogues", "too few: nothing is left to train on; add conversations")])
     return {
         "name": profile.name,
         "aliases": profile.aliases,
@@ -72,18 +70,20 @@ def validation(path: Path) -> dict[str, Any]:
         "exchanges": sum(len(talk.messages) // 2 for talk in profile.dialogues),
         "training_conversations": len(parts.train),
         "probes": [probe.prompt[-1].content for probe in parts.probes],
-        "advice": _advice(profile),
+        "advice": _advice(profile, len(parts.train)),
     }
 
 
-def _advice(profile: Profile) -> list[str]:
-    """What is allowed and yet unwise."""
+def _advice(profile: Profile, training: int) -> list[str]:
+    """What is allowed and yet unwise; `training` conversations hold no probe."""
     replies = [turn.content for talk in profile.dialogues for turn in talk.messages[1::2]]
     advice = []
     if any(reply.startswith(PLACEHOLDER) for reply in replies):
         advice.append("some replies are still the scaffold's: write your own, or the character will say them")
     if not replies:
         return ["nothing can be trained on; --strategy hyper and --strategy fuse need no dialogues"]
+    if not training:
+        advice.append("every conversation holds a probe, so nothing is left to train on: split long ones, or add some")
     if len(replies) < FEW:
         few = f"{len(replies)} replies are few: a voice begins at about {FEW}, and sixty make it unmistakable"
         advice.append(f"{few}; --strategy auto makes the most of fewer")

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from recipes.quiet import quiet_transformers
 from registry.errors import BaseError
+
+LOCAL = {"local_files_only": True, "trust_remote_code": False}  # nor is anybody asked whether a folder's code may run
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,11 @@ class BaseModel:
         """Tokens the positions reach."""
         return int(getattr(self.model.config.get_text_config(), "max_position_embeddings", 2048))
 
+    @property
+    def vocabulary(self) -> int:
+        """Tokens that have an embedding."""
+        return int(self.model.get_input_embeddings().weight.shape[0])
+
 
 def best_device() -> torch.device:
     """CUDA when there is one, CPU otherwise."""
@@ -75,11 +81,11 @@ def load_base(folder: Path, *, name: str, fingerprint: str, device: torch.device
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
+            folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **LOCAL
         )
         model, loading = loaded
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (ValueError, OSError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
+    except Exception as error:  # noqa: BLE001  a damaged or foreign config makes the readers raise anything
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise BaseError(f"{name} cannot be loaded as a causal language model: {reason}") from error
     if missing := sorted(loading["missing_keys"]):

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
 
 from recipes.quiet import quiet_transformers
 from registry.errors import BaseError
@@ -42,6 +41,6 @@ def load_encoder(folder: Path, *, name: str, fingerprint: str) -> Encoder:
         raise BaseError(f"{name} cannot be loaded as a sentence encoder: it has no modules.json.")
     try:
         model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
-    except (ValueError, OSError, KeyError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # noqa: BLE001  a damaged folder makes the readers raise anything
         raise BaseError(f"{name} cannot be loaded as a sentence encoder ({error}).") from error
     return Encoder(name, fingerprint, model)

@@ -9,13 +9,14 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from registry.errors import BaseError
 
 Messages = list[dict[str, str]]
 TODAY = re.compile(r"strftime_now\(\s*(['\"])(.*?)\1\s*\)")
 DAY = datetime(2024, 7, 26)  # for ever: that of templates which know none
+SAID = "qzsaid"  # found again in whatever a template makes of it
 
 CHATML = (
     "{{ bos_token or '' }}"
@@ -32,6 +33,15 @@ class Row:
     scored: list[bool]
 
 
+class Reply(NamedTuple):
+    """One turn of the assistant's, as the template writes it."""
+
+    lead: str  # all since the reply before
+    words: str
+    whole: str  # with its end of turn, where the template writes one
+    until: str  # everything up to its end
+
+
 class PromptForm:
     """The base's own chat template, or ChatML where it has none; folds the system message into the first user turn
     where the template refuses one."""
@@ -46,9 +56,9 @@ class PromptForm:
     def prompt(self, messages: Messages) -> list[int]:
         """Tokens up to where the next reply begins."""
         replies = self._replies(messages)
-        tokens = [token for lead, reply, _ in replies for token in self._encode(lead) + self._encode(reply)]
-        _, reply, said = replies[-1] if replies else ("", "", "")
-        return tokens + self._encode(_added(self._render(messages, True), said, reply))
+        tokens = [token for each in replies for token in self._encode(each.lead) + self._closed(each)]
+        last = replies[-1] if replies else Reply("", "", "", "")
+        return tokens + self._encode(_added(self._render(messages, True), last) + self._frame[0])
 
     def answer(self, messages: Messages, reply: list[int], *, ended: bool) -> Row:
         """Tokens up to where the next reply begins, and this one scored; with its end of turn when it has `ended`."""
@@ -61,8 +71,8 @@ class PromptForm:
         """A whole conversation with its replies scored; `last_only` scores the last reply alone."""
         tokens: list[int] = []
         scored: list[bool] = []
-        for lead, reply, _ in self._replies(messages):
-            before, words = self._encode(lead), self._encode(reply)
+        for each in self._replies(messages):
+            before, words = self._encode(each.lead), self._closed(each)
             if last_only:
                 scored = [False] * len(scored)
             tokens += before + words
@@ -72,29 +82,43 @@ class PromptForm:
     @cached_property
     def stop(self) -> list[int]:
         """The tokens that end a turn."""
-        messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-        _, reply, _ = self._replies(messages)[-1]
-        return self._encode(reply.partition("b")[2])
+        return self._encode(self._frame[1])
 
-    def _replies(self, messages: Messages) -> list[tuple[str, str, str]]:
-        """(text since the last reply, reply with its end-of-turn, all until then) for every assistant turn."""
-        found: list[tuple[str, str, str]] = []
-        said = last = ""
+    @cached_property
+    def _frame(self) -> tuple[str, str]:
+        """What the template writes before a reply and not before one that is to come (its header, where
+        `add_generation_prompt` does nothing), and what ends a turn: its own end, or eos where it has none."""
+        asked = {"role": "user", "content": "a"}
+        header, _, end = self._reply([asked, {"role": "assistant", "content": SAID}])[1].rpartition(SAID)
+        return header if header.strip() else "", end or self._eos
+
+    def _closed(self, reply: Reply) -> list[int]:
+        """Its words and its end of turn, encoded apart: where the end is plain text its first letters would otherwise
+        become one token with the last of the words, and `stop` would never come."""
+        return self._encode(reply.words) + self.stop
+
+    def _replies(self, messages: Messages) -> list[Reply]:
+        """Every assistant turn."""
+        found: list[Reply] = []
+        last = Reply("", "", "", "")
+        header, end = self._frame
         for index, message in enumerate(messages):
             if message["role"] != "assistant":
                 continue
-            lead, whole = self._render(messages[:index], True), self._render(messages[: index + 1], False)
-            if not whole.startswith(lead):
-                raise BaseError(
-                    "The base's chat template rewrites what was said before a reply, so it cannot be trained on."
-                )
-            reply = whole[len(lead) :].rstrip()
-            open_ended = (
-                reply.strip() == message["content"].strip()
-            )  # the template writes no end of turn: close it with eos
-            found.append((_added(lead, said, last), reply + self._eos * open_ended, lead + reply))
-            said, last = lead + reply, reply
+            lead, whole = self._reply(messages[: index + 1])
+            words = whole.removesuffix(end).removeprefix(header)
+            last = Reply(_added(lead, last) + header, words, whole, lead + whole)
+            found.append(last)
         return found
+
+    def _reply(self, messages: Messages) -> tuple[str, str]:
+        """The text before the last message, and its own."""
+        lead, whole = self._render(messages[:-1], True), self._render(messages, False)
+        if not whole.startswith(lead):
+            raise BaseError(
+                "The base's chat template rewrites what was said before a reply, so it cannot be trained on."
+            )
+        return lead, whole[len(lead) :].rstrip()
 
     def _render(self, messages: Messages, generate: bool) -> str:
         if not self._has_system:
@@ -102,20 +126,27 @@ class PromptForm:
         return self._apply(messages, add_generation_prompt=generate)
 
     def _apply(self, messages: Messages, **options: Any) -> str:
-        """The template's text, with an empty thought where it has room for one."""
-        text: str = self._tokenizer.apply_chat_template(
-            messages, chat_template=self._template, tokenize=False, enable_thinking=False, **options
-        )  # fmt: skip
-        return text
+        """The template's text, with an empty thought where it has room for one.
 
-    def _accepts_system(self) -> bool:
+        Raises:
+            BaseError: the template is broken, or refuses such messages.
+        """
         import jinja2
 
         try:
-            text = self._apply([{"role": "system", "content": "qzsys"}, {"role": "user", "content": "a"}])
-        except jinja2.TemplateError:
+            text: str = self._tokenizer.apply_chat_template(
+                messages, chat_template=self._template, tokenize=False, enable_thinking=False, **options
+            )
+        except (jinja2.TemplateError, TypeError, AttributeError) as error:
+            raise BaseError(f"The base's chat template cannot be used ({error}): take another base.") from error
+        return text
+
+    def _accepts_system(self) -> bool:
+        try:
+            text = self._apply([{"role": "system", "content": SAID}, {"role": "user", "content": "a"}])
+        except BaseError:
             return False
-        return "qzsys" in text
+        return SAID in text
 
     def _encode(self, text: str) -> list[int]:
         return self._tokenizer.encode(text, add_special_tokens=False) if text else []
@@ -126,16 +157,16 @@ def undated(template: str) -> str:
     return TODAY.sub(lambda call: repr(DAY.strftime(call[2])), template)
 
 
-def _added(text: str, said: str, reply: str) -> str:
-    """What a rendering adds to all that was `said`, the last of it a `reply`. Some templates take an empty thought back
-    once the talk goes on; it stays where it was written then, so that training and chat read the same.
+def _added(text: str, last: Reply) -> str:
+    """What a rendering adds after the `last` reply. Some templates take an empty thought back once the talk goes on;
+    it stays where it was written then, so that training and chat read the same.
 
     Raises:
         BaseError: the reply itself is not there any more.
     """
-    if text.startswith(said):
-        return text[len(said) :]
-    _, kept, added = text.rpartition(reply)
+    if text.startswith(last.until):
+        return text[len(last.until) :]
+    _, kept, added = text.rpartition(last.whole)
     if not kept:
         raise BaseError("The base's chat template rewrites what was said before, so it cannot be trained on.")
     return added

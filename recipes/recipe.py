@@ -101,9 +101,10 @@ def load_settings(model: type[Settings], folder: str, preset: str, changes: Sequ
     text = (resources.files("recipes") / folder / f"{preset}.yaml").read_text(encoding="utf-8")
     values: dict[str, Any] = yaml.safe_load(text)
     values.pop("about")
-    if rank is not None:
-        values["rank"] = rank
-    values.update(_parsed(change) for change in changes)
+    given = dict(_parsed(change) for change in changes)
+    if rank is not None and "rank" in given:
+        raise UsageError("--rank and --set rank say the same: leave one of them out.")
+    values |= given if rank is None else {**given, "rank": rank}
     try:
         return model.model_validate(values)
     except ValidationError as error:

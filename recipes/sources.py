@@ -87,12 +87,23 @@ def folder_of(layout: Layout, name: str) -> Path:
     """Where the model called `name` lies, or will lie once it is made local."""
     if name in SOURCES:
         return layout.models / name
-    path = Path(name).expanduser()
-    if path.suffix == ".gguf" and path.is_file():
+    path = _path(name)
+    if _is_gguf(path):
         return layout.models / f"gguf--{file_digest(path)[:16]}"
     if path.is_dir():
         return path.resolve()
     return layout.models / ("hub--" + name.replace("/", "--"))
+
+
+def _path(name: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:  # ~somebody who has no home here
+        return Path(name)
+
+
+def _is_gguf(path: Path) -> bool:
+    return path.suffix.lower() == ".gguf" and path.is_file()
 
 
 def local_folder(layout: Layout, name: str, *, say: Say = lambda _: None, accept_licence: bool = False) -> Path:
@@ -109,7 +120,7 @@ def local_folder(layout: Layout, name: str, *, say: Say = lambda _: None, accept
     with _made_whole(layout, folder) as scratch:
         if name in SOURCES:
             _from_index(SOURCES[name], scratch, say, accept_licence)
-        elif (file := Path(name).expanduser()).suffix == ".gguf" and file.is_file():
+        elif _is_gguf(file := _path(name)):
             say(f"converting {file.name} to safetensors")
             convert_gguf(file, scratch)
         else:
@@ -219,7 +230,8 @@ def convert_gguf(path: Path, folder: Path) -> None:
 
     quiet_transformers()
     try:
-        where = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+        where: dict[str, Any] = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name,
+                                 "trust_remote_code": False}  # fmt: skip
         model = AutoModelForCausalLM.from_pretrained(
             **where, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
         )
@@ -233,7 +245,9 @@ def convert_gguf(path: Path, folder: Path) -> None:
 
 
 def _from_hub(name: str, scratch: Path, say: Say) -> None:
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+    if name.startswith((".", "/", "~")) or name.lower().endswith(".gguf"):
+        raise BaseError(f"There is no file or folder {name!r}: look at the path.")
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
         known = ", ".join(alias for alias in SOURCES)
         raise BaseError(
             f"There is no model {name!r}: give an alias ({known}), a hub id like org/name, a folder or a .gguf."

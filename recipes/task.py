@@ -12,7 +12,7 @@ from recipes.block import Block
 from recipes.exchanges import Messages, PromptForm, Row
 from recipes.recipe import Merging, Recipe
 from recipes.running import Progress
-from registry.errors import NeekoError
+from registry.errors import BaseError, NeekoError
 from registry.heldout import refuse_nothing_to_learn
 
 if TYPE_CHECKING:
@@ -72,24 +72,28 @@ class Task:
             NeekoError: there are none, or one is longer than the base reads.
         """
         refuse_nothing_to_learn(self.name, self.train)
-        return short_enough(self.name, self.bank.base, [self.form.row(messages) for messages in self.train])
+        return readable(self.name, self.bank.base, [self.form.row(messages) for messages in self.train])
 
     def probes(self) -> list[Row]:
         """The held-out conversations, their last replies scored. Raises NeekoError when one is too long."""
         probes = [self.form.row(messages, last_only=True) for messages in self.heldout]
-        return short_enough(self.name, self.bank.base, probes)
+        return readable(self.name, self.bank.base, probes)
 
 
-def short_enough(name: str, base: BaseModel, rows: list[Row]) -> list[Row]:
+def readable(name: str, base: BaseModel, rows: list[Row]) -> list[Row]:
     """The rows of a character.
 
     Raises:
         NeekoError: one has more tokens than the base reads.
+        BaseError: the tokenizer has tokens that the base has no embedding for.
     """
     longest = max((len(row.tokens) for row in rows), default=0)
     if longest > base.longest:
         raise NeekoError(f"A conversation of {name} has {longest} tokens and {base.name} reads at most {base.longest}: "
                          f"split it into shorter ones.")  # fmt: skip
+    if any(max(row.tokens) >= base.vocabulary for row in rows):
+        raise BaseError(f"{base.name} has {base.vocabulary} embeddings, and its tokenizer writes tokens beyond them: "
+                        f"resize the embeddings, or mend the tokenizer.")  # fmt: skip
     return rows
 
 

@@ -23,6 +23,10 @@ A message is one sentence that tells the user what to do next.
 
 from dataclasses import dataclass
 
+from registry.names import CONTROLS
+
+FAULTS_SHOWN = 40  # a file in another format has one a line
+
 
 class NeekoError(Exception):
     """Base of the tree; `str(error)` is the sentence for the user."""
@@ -39,7 +43,8 @@ class Fault:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.field}: {self.message}" if self.field else f"{self.where}: {self.message}"
+        told = f"{self.where}: {self.field}: {self.message}" if self.field else f"{self.where}: {self.message}"
+        return CONTROLS.sub(lambda found: repr(found[0])[1:-1], told)  # a key may hold what steers a terminal
 
 
 class ProfileError(NeekoError):
@@ -48,7 +53,9 @@ class ProfileError(NeekoError):
     def __init__(self, faults: list[Fault]) -> None:
         self.faults = faults
         count = f"{len(faults)} faults" if len(faults) > 1 else "1 fault"
-        super().__init__(f"The profile has {count}:\n" + "\n".join(f"  {fault}" for fault in faults))
+        more = len(faults) - FAULTS_SHOWN
+        lines = [*map(str, faults[:FAULTS_SHOWN]), *([f"and {more} more"] if more > 0 else [])]
+        super().__init__(f"The profile has {count}:\n" + "\n".join(f"  {line}" for line in lines))
 
 
 class UsageError(NeekoError):

@@ -6,8 +6,8 @@ probe prompt is left out of training whole, so a probe's prompt never reaches tr
 """
 
 import hashlib
-from collections import Counter
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from registry.errors import NeekoError
@@ -16,6 +16,7 @@ from registry.profile import Conversation, Message
 
 SHARE = 1 / 8  # of the distinct prompts
 MOST = 32  # more probes than this cost time at every check and prove little more
+LOST = 1 / 4  # of all exchanges, that the probes may cost the training: conversations go whole
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,11 @@ class Split:
     probes: list[Probe]
 
 
-def refuse_nothing_to_learn(name: str, train: Sequence[object], instead: str = "add some more") -> None:
+def refuse_nothing_to_learn(name: str, train: Sequence[object], instead: str = "or add some") -> None:
     """Raises NeekoError when no conversation of a character is left to train on."""
     if not train:
         told = f"{name} has too few dialogues: nothing is left to train on once probes are kept aside"
-        raise NeekoError(f"{told}; {instead}.")
+        raise NeekoError(f"{told}; split long conversations, {instead}.")
 
 
 def prompt_hash(prompt: str) -> float:
@@ -47,14 +48,9 @@ def prompt_hash(prompt: str) -> float:
 
 
 def split(conversations: list[Conversation]) -> Split:
-    """Keep aside the prompts that hash below `SHARE`: at least one when there are two, at most `MOST`."""
-    prompts = [{prompt_hash(turn.content) for turn in talk.messages[::2]} for talk in conversations]
-    spread = Counter(place for places in prompts for place in places)
-    rare = max(1, int(SHARE * len(conversations)))  # conversations that one probe may cost the training
-    hashes = sorted(place for place, talks in spread.items() if talks <= rare)
-    below = sum(place < SHARE for place in hashes)
-    count = min(max(below, 1), MOST, len(hashes), len(spread) - 1)
-    aside = set(hashes[:count])
+    """Keep aside the prompts that hash below `SHARE`: at least one when there are two, at most `MOST`, and no more
+    than `LOST` allows, unless the first one costs as much."""
+    aside = _aside(conversations)
     train, probes = [], []
     for talk in conversations:
         found = [turn for turn in range(0, len(talk.messages), 2) if prompt_hash(talk.messages[turn].content) in aside]
@@ -64,6 +60,35 @@ def split(conversations: list[Conversation]) -> Split:
             probes.append(Probe(tuple(talk.messages[: turn + 1]), talk.messages[turn + 1].content))
     probes.sort(key=_place)
     return Split(train, _one_a_prompt(probes))
+
+
+def _aside(conversations: list[Conversation]) -> set[float]:
+    """The hashes of the prompts to keep: the lowest first, those too dear passed over."""
+    holders = defaultdict[float, set[int]](set)
+    for number, talk in enumerate(conversations):
+        for turn in talk.messages[::2]:
+            holders[prompt_hash(turn.content)].add(number)
+    exchanges = [len(talk.messages) // 2 for talk in conversations]
+    hashes = _rare(holders, len(conversations))
+    most = min(max(sum(place < SHARE for place in hashes), 1), MOST, len(holders) - 1)
+    aside, gone, left = set[float](), set[int](), LOST * sum(exchanges)
+    for place in hashes:
+        if len(aside) == most or (aside and place >= SHARE):
+            break
+        costs = sum(exchanges[number] for number in holders[place] - gone)
+        if costs <= left:
+            aside.add(place)
+            gone |= holders[place]
+            left -= costs
+    return aside or set(hashes[: min(most, 1)])
+
+
+def _rare(holders: Mapping[float, set[int]], conversations: int) -> list[float]:
+    """The hashes of the prompts that few conversations share; where all are shared, of one that leaves some over."""
+    few = max(1, int(SHARE * conversations))  # conversations that one probe may cost the training
+    rare = sorted(place for place, talks in holders.items() if len(talks) <= few)
+    dear = sorted((len(talks), place) for place, talks in holders.items() if len(talks) < conversations)
+    return rare or [place for _, place in dear[:1]]
 
 
 def _place(probe: Probe) -> tuple[float, list[str], str]:

@@ -6,6 +6,8 @@ import unicodedata
 from collections.abc import Iterable
 
 ACCENTS = {chr(code) for code in range(0x300, 0x370)}  # of Latin, Greek and Cyrillic; kana's voicing marks are letters
+JOINERS = {"\u200c", "\u200d"}  # between letters, in Persian and Sinhala among others; they show nothing
+UNTOLD = ACCENTS | JOINERS  # between names that people take for the same
 CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")  # they would steer a terminal
 NO_NAME = "must be one printable line without ##[ that does not begin with /, - or ::"
 COHORT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")  # it becomes a folder
@@ -20,14 +22,24 @@ def fold(name: str) -> str:
     True
     """
     decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", name).casefold())
-    bare = "".join(mark for mark in decomposed if mark not in ACCENTS)
+    bare = "".join(mark for mark in decomposed if mark not in UNTOLD)
     return re.sub(r"\s+", " ", unicodedata.normalize("NFC", bare).casefold()).strip()
 
 
 def is_a_name(text: str) -> bool:
     """Whether a character may be called so: printable, and a command of neither the chat, the shell nor a CI runner."""
     a_command = text.lstrip().startswith(("/", "-", "::")) or "##[" in text
-    return text.isprintable() and bool(fold(text)) and not a_command
+    printable = "".join(mark for mark in text if mark not in JOINERS).isprintable()
+    return printable and bool(fold(text)) and not a_command
+
+
+def spaced(name: str) -> str:
+    """A name with every kind of space a plain one, as it can be typed.
+
+    >>> spaced("Mr.\\u00a0Holmes")
+    'Mr. Holmes'
+    """
+    return "".join(" " if unicodedata.category(mark) == "Zs" else mark for mark in name)
 
 
 def slug(name: str) -> str:

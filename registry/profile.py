@@ -25,7 +25,7 @@ from pydantic import (
 )
 
 from registry.errors import Fault, ProfileError
-from registry.names import CONTROLS, NO_NAME, fold, is_a_name, nearest
+from registry.names import CONTROLS, NO_NAME, fold, is_a_name, nearest, spaced
 
 LARGEST_PROFILE = 4 * 2**20  # bytes; a profile is prose, long dialogues belong in the .jsonl
 LARGEST_DIALOGUES = 128 * 2**20
@@ -43,6 +43,7 @@ def _printable(text: str) -> str:
 
 
 Text = Annotated[str, Field(min_length=1), AfterValidator(_printable)]
+Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME), AfterValidator(spaced)]
 
 
 class Strict(BaseModel):
@@ -87,10 +88,10 @@ class Era(Strict):
 class Profile(Strict):
     """A character as its author describes it."""
 
-    name: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
+    name: Name
     persona: Text
     dialogues: list[Conversation]  # [] where none are known: such a block is fused, or written by a network
-    aliases: list[Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]] = []
+    aliases: list[Name] = []
     language: Text = "en"
     facts: list[Text] = []
     era: Era | None = None

@@ -94,6 +94,18 @@ def without_config(folder: Path) -> None:
     (folder / "config.json").unlink()
 
 
+def with_a_config_of_wrong_kinds(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps({**config, "hidden_size": "32"}), encoding="utf-8")
+
+
+def with_code_of_its_own(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    mine = {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Mine", "AutoModelForCausalLM": "mine.Mine"}}
+    (folder / "config.json").write_text(json.dumps({**config, **mine}), encoding="utf-8")
+    (folder / "mine.py").write_text("raise SystemExit('the code of a base has run')", encoding="utf-8")
+
+
 def with_half_a_config(folder: Path) -> None:
     (folder / "config.json").write_text('{"model_type": ', encoding="utf-8")
 
@@ -129,12 +141,14 @@ def with_garbage_for_weights(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "spoil",
-    [without_tokenizer, without_config, with_half_a_config, without_weights, with_pickled_weights_alone,
+    [without_tokenizer, without_config, with_half_a_config, with_a_config_of_wrong_kinds, with_code_of_its_own,
+     without_weights, with_pickled_weights_alone,
      with_a_missing_tensor, with_truncated_weights, with_garbage_for_weights],
 )  # fmt: skip
 def test_a_spoiled_base_is_refused_in_one_sentence(
-    spoil: Callable[[Path], None], pico_llama: Path, tmp_path: Path
+    spoil: Callable[[Path], None], pico_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("builtins.input", lambda _: "y")  # whoever is asked may say yes without thinking
     folder = tmp_path / "base"
     shutil.copytree(pico_llama, folder)
     load_base(folder, name="whole", fingerprint="f")

@@ -41,16 +41,21 @@ THOUGHTFUL = (  # writes an empty thought before the newest reply, and takes it 
     "{% if add_generation_prompt %}<|im_start|>assistant\n"
     "{% if enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
 )
+HEADED = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"  # always
+BOT = (  # its header is not in the prompt, and has the letters of many a word
+    "{% for message in messages %}<{{ 'bot' if message['role'] == 'assistant' else 'you' }}>: {{ message['content'] }}"
+    "<|im_end|>{% endfor %}"
+)
 FORGETFUL = (  # rewrites the question once there is a reply
     "{% for message in messages %}{% if loop.last or message['role'] != 'user' %}{{ message['content'] }}|"
     "{% else %}...|{% endif %}{% endfor %}"
 )
 TEMPLATES: dict[str, str | None] = {
     "chatml": CHATML, "none": None, "gemma": GEMMA, "silent": SILENT, "open": OPEN, "llama2": LLAMA2,
-    "thoughtful": THOUGHTFUL,
+    "thoughtful": THOUGHTFUL, "headed": HEADED, "bot": BOT,
 }  # fmt: skip
 END = {"chatml": "<|im_end|>", "none": "<|im_end|>", "gemma": "<end_of_turn>", "silent": "</s>", "open": "<|im_end|>",
-       "llama2": " <|im_end|>", "thoughtful": "<|im_end|>"}  # fmt: skip
+       "llama2": " <|im_end|>", "thoughtful": "<|im_end|>", "headed": "<|im_end|>", "bot": "<|im_end|>"}  # fmt: skip
 BEFORE = {"llama2": " "}  # what the template writes between the prompt and the words
 
 TALK: Messages = [
@@ -86,7 +91,8 @@ def spans(row: Row) -> list[list[int]]:
 
 
 def decoded(tokenizer: Any, tokens: list[int]) -> str:
-    return tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    text: str = tokenizer.decode(tokens, skip_special_tokens=False)
+    return text
 
 
 @pytest.mark.parametrize("kind", sorted(TEMPLATES))
@@ -148,6 +154,31 @@ def test_the_stop_tokens_end_every_reply(kind: str, tokenizer: Any) -> None:
     form = form_of(tokenizer, TEMPLATES[kind])
     assert decoded(tokenizer, form.stop) == END[kind]
     assert all(span[-len(form.stop) :] == form.stop for span in spans(form.row(with_system(SYSTEM, TALK))))
+
+
+def test_an_end_of_turn_in_plain_text_is_never_one_token_with_a_reply(tokenizer: Any) -> None:
+    """As in a base without a template, whose vocabulary has merges and no markers."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merged = [(".", "<"), ("?", "<"), ("|", "im")]
+    words = ["<eos>", *alphabet, "im", *("".join(pair) for pair in merged)]
+    core = Tokenizer(models.BPE(vocab={word: at for at, word in enumerate(words)}, merges=[("i", "m"), *merged]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    core.decoder = decoders.ByteLevel()
+    form = form_of(PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<eos>"), None)
+    for words_said in ("I am Moth.", "Who?", "Ho!"):
+        row = form.row([TALK[0], {"role": "assistant", "content": words_said}])
+        (reply,) = spans(row)
+        assert reply[-len(form.stop) :] == form.stop
+        assert decoded(core, reply[: -len(form.stop)]) == words_said
+
+
+@pytest.mark.parametrize("template", ["{% for message in messages %}", "{{ raise_exception('Not for you') }}"])
+def test_a_template_that_cannot_be_used_is_refused_in_a_sentence(template: str, tokenizer: Any) -> None:
+    with pytest.raises(BaseError, match="chat template cannot be used"):
+        form_of(tokenizer, template).row(TALK)
 
 
 def test_a_base_without_a_template_is_asked_in_chatml_after_its_bos(tokenizer: Any) -> None:

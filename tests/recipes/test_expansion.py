@@ -16,7 +16,7 @@ from recipes.likelihood import score
 from recipes.recipe import load_recipe
 from recipes.scores import mean_nll, perplexity
 from recipes.task import Task
-from registry.errors import NeekoError
+from registry.errors import BaseError, NeekoError
 
 SETTINGS = ["rank=4", "alpha=16", "learning_rate=0.02", "epochs=2", "batch=2", "warmup_steps=1"]
 
@@ -99,6 +99,16 @@ def test_a_block_that_never_improves_is_neutral_and_says_so(task: Task) -> None:
     assert made.best_step == 0
     assert "left at its start, neutral" in made.reason
     assert all(torch.equal(pair.a, start.pairs[path].a) and not pair.b.any() for path, pair in made.block.pairs.items())
+
+
+def test_a_token_without_an_embedding_is_refused_before_it_is_looked_up(task: Task) -> None:
+    tokenizer = task.bank.base.tokenizer
+    tokenizer.add_tokens(["Qzqz"])
+    wide = task.bank.base.vocabulary
+    while len(tokenizer) <= wide:
+        tokenizer.add_tokens([f"Qz{len(tokenizer)}qz"])
+    with pytest.raises(BaseError, match=f"has {wide} embeddings"):
+        expand(replace(task, train=[talk("Who?", f"I am Qz{len(tokenizer) - 1}qz.")]))
 
 
 def test_nothing_to_train_on_is_refused_by_name(task: Task) -> None:

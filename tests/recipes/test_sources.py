@@ -343,6 +343,14 @@ def test_a_hub_model_without_safetensors_is_refused(hub: Path, pico_llama: Path,
     assert leftovers(layout) == []
 
 
+@pytest.mark.parametrize("typed", ["./typo", "models/typo.gguf", "MODEL.GGUF", "~/models/x", "~nobody-here/x", "-a/b"])
+def test_a_path_that_leads_nowhere_is_not_asked_of_the_hub(hub: Path, typed: str, layout: Layout) -> None:
+    told: list[str] = []
+    with pytest.raises(BaseError, match="There is no"):
+        local_folder(layout, typed, say=told.append)
+    assert not told
+
+
 def test_what_the_hub_says_is_told_in_one_sentence(hub: Path, layout: Layout) -> None:
     with pytest.raises(BaseError, match=r"^org/nothing could not be fetched from the hub \(404 Client Error\)\.$"):
         local_folder(layout, "org/nothing")

@@ -81,7 +81,8 @@ def test_there_is_at_least_one_probe_and_never_more_than_allowed(talks: list[Tur
     assert len(probes) <= MOST
     assert len(probes) < len(distinct), "one prompt at least is left to train on"
     spread = [sum(prompt in {fold(each) for each, _ in turns} for turns in talks) for prompt in distinct]
-    assert len(distinct) < 2 or probes or min(spread) > 1, "a prompt of one conversation can always be kept aside"
+    shared = min(spread) == len(talks) > 1
+    assert len(distinct) < 2 or probes or shared, "only prompts that stand in every conversation cannot be kept aside"
 
 
 @given(TALKS)
@@ -117,6 +118,18 @@ def test_of_a_thousand_prompts_the_lowest_are_kept_and_no_more_than_allowed() ->
     prompts = [f"What is {number}?" for number in range(1000)]
     probes = split_of([[(prompt, "Dust.")] for prompt in prompts]).probes
     assert [probe.prompt[-1].content for probe in probes] == sorted(prompts, key=hash_of)[:MOST]
+
+
+@pytest.mark.parametrize(("talks", "turns"), [(5, 100), (10, 40), (20, 30), (30, 20), (60, 10)])
+def test_long_conversations_lose_a_quarter_to_probes_and_no_more_than_the_first_costs(talks: int, turns: int) -> None:
+    done = split_of([[(f"What is {talk}, {turn}?", "Dust.") for turn in range(turns)] for talk in range(talks)])
+    assert done.probes
+    assert talks - len(done.train) <= max(1, talks // 4)
+
+
+def test_where_every_prompt_has_two_replies_one_is_kept_aside_all_the_same() -> None:
+    done = split_of([[(f"What is {number % 7}?", reply)] for number, reply in enumerate(["Dust.", "Light."] * 7)])
+    assert (len(done.probes), len(done.train)) == (1, 12)
 
 
 def test_adding_dialogues_leaves_the_old_probes_probes() -> None:

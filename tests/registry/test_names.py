@@ -20,6 +20,8 @@ PEOPLE = ["Isaac Newton", "Sherlock Holmes", "Chloé O'Brien", "Ada Lovelace", "
         ("Chloe\u0301", "Chloé"),
         ("  Isaac \t Newton ", "isaac newton"),
         ("Isaac\u00a0Newton", "isaac newton"),
+        ("夏目\u3000漱石", "夏目 漱石"),
+        ("ශ්\u200dරී", "ශ්රී"),
         ("Weiß", "WEISS"),
         ("Ｎｅｗｔｏｎ", "newton"),
         ("İstanbul", "istanbul"),

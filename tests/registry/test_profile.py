@@ -51,7 +51,26 @@ def talk(*turns: tuple[str, object]) -> str:
     return json.dumps({"messages": [{"role": role, "content": content} for role, content in turns]}) + "\n"
 
 
+def test_a_key_that_would_steer_a_terminal_is_shown_and_not_obeyed(tmp_path: Path) -> None:
+    (fault,) = faults(write(tmp_path, GOOD + '"\\e[2Jx": 1\n'))
+    assert "\\x1b[2Jx: is not a known key" in fault
+
+
+def test_a_file_in_another_format_fills_no_screen(tmp_path: Path) -> None:
+    with pytest.raises(ProfileError) as caught:
+        read(tmp_path, talks='{"conversations": []}\n' * 3000)
+    assert len(caught.value.faults) >= 3000
+    assert str(caught.value).count("\n") < 60
+    assert f"and {len(caught.value.faults) - 40} more" in str(caught.value)
+
+
 # what is read
+
+
+def test_names_have_plain_spaces_and_may_have_joiners(tmp_path: Path) -> None:
+    text = "name: 夏目\u3000漱石\naliases: [Mr.\u00a0Natsume, ශ\u0dca\u200dර\u0dd3]\npersona: x\ndialogues: []\n"
+    profile = read(tmp_path, text)
+    assert profile.handles == ["夏目 漱石", "Mr. Natsume", "ශ\u0dca\u200dර\u0dd3"]
 
 
 def test_every_key_of_the_schema_is_read(tmp_path: Path) -> None:

@@ -1,0 +1,32 @@
+"""A profile to start from is valid as it stands, whatever the name."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from neekoctl.scaffold import scaffold, validation
+from registry.errors import UsageError
+from registry.profile import load_profile
+
+
+@pytest.mark.parametrize("name", ["Isaac Newton", "089", "no", 'O\'Brien: "the"', "夏目\u3000漱石", "Anna " * 15])
+def test_what_is_written_is_a_profile_of_that_name(name: str, tmp_path: Path) -> None:
+    profile, _ = scaffold(name, tmp_path)
+    assert load_profile(profile).name == name.replace("\u3000", " ").strip()
+
+
+@pytest.mark.parametrize("name", ["Anna " * 20, "!!", "/as"])
+def test_what_cannot_be_a_name_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be a name"):
+        scaffold(name, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_profile_with_nothing_left_to_train_on_is_valid_and_advised(tmp_path: Path) -> None:
+    profile, dialogues = scaffold("Moth", tmp_path)
+    turns = [{"role": role, "content": word} for word in "ab" for role in ("user", "assistant")]
+    dialogues.write_text(json.dumps({"messages": turns}) + "\n")
+    told = validation(profile)
+    assert (told["training_conversations"], len(told["probes"])) == (0, 1)
+    assert any("nothing is left to train on" in each for each in told["advice"])
