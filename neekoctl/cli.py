@@ -6,9 +6,13 @@ Exit codes: 0 fine, 1 error, 2 usage, 3 a check found a regression.
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
+import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -36,6 +40,8 @@ from neekoctl.commands import (
     stale,
 )
 
+STARTED = time.time()
+
 
 class Boundary(TyperGroup):
     """Where errors end: one sentence on stderr (and one document on stdout under --json), no traceback."""
@@ -57,9 +63,7 @@ def _what_to_go_on_from() -> str:
     """What to say of a training that was saved on the way."""
     from registry.layout import Layout
 
-    saved = bool({"add-character", "cohort"} & set(sys.argv)) and any(
-        Layout.default().checkpoints.glob("*.safetensors")
-    )
+    saved = any(path.stat().st_mtime >= STARTED for path in Layout.default().checkpoints.glob("*.safetensors"))
     return " but the state of its training: repeat it with --resume to go on" if saved else ""
 
 
@@ -79,9 +83,10 @@ def _sentence(error: Exception) -> str:
 def _explain(sentence: str, error: Exception | None) -> None:
     from neekoctl import render
 
-    if "--json" in sys.argv:
-        render.document({"error": sentence, "kind": type(error).__name__ if error else "Interrupted"})
     render.error(sentence)
+    if "--json" in sys.argv:
+        with suppress(OSError):  # the output itself may be what is full
+            render.document({"error": sentence, "kind": type(error).__name__ if error else "Interrupted"})
 
 
 app = typer.Typer(
@@ -135,4 +140,10 @@ def main() -> None:
     """The entry point of the `neekoctl` script. A termination ends like Ctrl-C: everything given back."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # progress is drawn by neekoctl; tqdm reads this when imported
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, Path(os.devnull).open("r+"))  # noqa: SIM115  for as long as we run
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # where not every letter can be written
     app()

@@ -19,16 +19,15 @@ from neekoctl.gathering import Group
 from neekoctl.planning import Plan
 from neekoctl.routing import texts_of
 from neekoctl.settling import (
-    RENEW_SECONDS,
     Screen,
     Spoken,
     begin,
-    every,
     heldout,
     measure_probes,
     onboarded,
     refit_gate,
     refuse_full_disk,
+    renewing,
     store_block,
     to_learn,
     words_of,
@@ -78,7 +77,7 @@ def _together(stage: Stage, group: Group, spoken: Sequence[Spoken], reservations
     from neekoctl.certifying import THOROUGH, bear_witness, compare, read
 
     registry = stage.registry
-    renew, others = _renewing(registry, reservations), _others(registry, group)
+    renew, others = renewing(registry, reservations), _others(registry, group)
     screen.say(f"witnessing the others before: {len(others)}")
     before = bear_witness(stage, others, renew, THOROUGH)
     run = _learned(stage, group, spoken, renew, screen)
@@ -94,14 +93,6 @@ def _together(stage: Stage, group: Group, spoken: Sequence[Spoken], reservations
         if each not in moving:
             registry.release(each.reservation)
     return run, arrivals, moving, finding
-
-
-def _renewing(registry: Registry, reservations: Sequence[Reservation]) -> Callable[[], None]:
-    def renew_all() -> None:
-        for each in reservations:
-            registry.renew(each)
-
-    return every(RENEW_SECONDS, renew_all)
 
 
 def _with_bank(registry: Registry, group: Group) -> Group:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -61,10 +62,8 @@ def _fresh_home() -> Layout:
             sys.exit(f"{layout.home} already holds a registry: set {HOME_VARIABLE} to an empty folder, or unset it.")
         return layout
     layout = Layout(Path.cwd() / ".demo")
-    for suffix in ("", "-wal", "-shm"):
-        layout.database.with_name(layout.database.name + suffix).unlink(missing_ok=True)
-    for folder in (layout.blocks, layout.checkpoints, layout.scratch):
-        shutil.rmtree(folder, ignore_errors=True)
+    for kept in set(layout.home.glob("*")) - {layout.models}:
+        shutil.rmtree(kept) if kept.is_dir() else kept.unlink()
     return layout
 
 
@@ -96,10 +95,10 @@ def _compare(before: dict[str, tuple[str, str]], after: dict[str, tuple[str, str
 
 
 def _farewell(layout: Layout, newcomer: str, seconds: float) -> None:
-    home = f"export {HOME_VARIABLE}={layout.home}"
+    home = f"export {HOME_VARIABLE}={shlex.quote(str(layout.home))}"
     _title(f"Done in {seconds / 60:.1f} minutes. Three commands to try next (in this home)")
     command = Path(sys.executable).parent / "neekoctl"
-    shown = command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command
+    shown = shlex.quote(str(command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command))
     for line in (
         f"{home}",
         f'{shown} chat --as "{newcomer}"',

@@ -152,11 +152,11 @@ def _first_routed(residents: Sequence[tuple[Probe, str]]) -> float | None:
 
 
 def _write_head(registry: Registry, version: int, head: np.ndarray) -> None:
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     path = head_path(registry, version)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({"head": np.ascontiguousarray(head)}, path)
+    path.write_bytes(save({"head": np.ascontiguousarray(head)}))
 
 
 def rebuild(registry: Registry, texts: Texts) -> dict[str, Any]:

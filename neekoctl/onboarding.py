@@ -15,16 +15,15 @@ from neekoctl import kinship, planning
 from neekoctl.planning import Plan, Request
 from neekoctl.routing import texts_of
 from neekoctl.settling import (
-    RENEW_SECONDS,
     Screen,
     Spoken,
     begin,
-    every,
     heldout,
     measure_probes,
     onboarded,
     refit_gate,
     refuse_full_disk,
+    renewing,
     store_block,
     to_learn,
     words_of,
@@ -102,7 +101,7 @@ def _make_and_commit(
     hurried = plan.request.strategy == "fuse" or plan.request.budget is not None
     residents, depth = _residents(registry, plan), QUICK if hurried else THOROUGH
     screen.say(f"witnessing the residents before: {len(residents)}")
-    renew = every(RENEW_SECONDS, lambda: registry.renew(reservation))
+    renew = renewing(registry, [reservation])
     before = bear_witness(stage, residents, renew, depth)
     checkpoint = registry.layout.checkpoints / f"{plan.digest}.safetensors"
     until = None if plan.request.budget is None else started + plan.request.budget

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -25,16 +26,23 @@ if TYPE_CHECKING:
     from registry.tables import Bank, Certificate, Character
 
 MAP_WIDTH = 64  # cells of the rank map
+WIDE = 400  # columns where there is no terminal
 COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "red")
 
 
 def out() -> Console:
     """Made at each use: tests and pipes replace sys.stdout."""
-    return Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
+    return _console(sys.stdout)
 
 
 def err() -> Console:
-    return Console(file=sys.stderr, highlight=False, soft_wrap=not sys.stderr.isatty())
+    return _console(sys.stderr)
+
+
+def _console(stream: TextIO) -> Console:
+    """Words stay as they are, and what is no terminal has no edge at which a table would lose its figures."""
+    terminal = stream.isatty()
+    return Console(file=stream, highlight=False, emoji=False, soft_wrap=not terminal, width=None if terminal else WIDE)
 
 
 def say(text: str) -> None:
@@ -48,7 +56,8 @@ def error(text: str) -> None:
 
 def document(value: Any) -> None:
     """The one JSON document of a command."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+    plain = codecs.lookup(sys.stdout.encoding or "utf-8").name != "utf-8"
+    sys.stdout.write(json.dumps(value, ensure_ascii=plain, indent=2) + "\n")
 
 
 class TrainingScreen:
@@ -102,9 +111,11 @@ def counting(what: str, total: int) -> Iterator[Any]:
     if not console.is_terminal:
         yield lambda name: say(f"{what} {name}")
         return
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    with Bar(console=console) as bar:
+    names = TextColumn("{task.description}", markup=False)
+    with Bar(names, BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), console=console) as bar:
         task = bar.add_task(what, total=total)
 
         def advance(name: str) -> None:

@@ -13,6 +13,7 @@ from neekoctl.stage import canonical
 from recipes.gate import SCORED, SIGNALS, Decision, Gate, Scorer, Settings, nobodys_requests
 from recipes.mentions import Names
 from recipes.sources import DEFAULT_ENCODER, fingerprint, local_folder
+from registry.caches import keep
 from registry.errors import BlockDamaged, NeekoError, UsageError
 from registry.gates import active_gate
 from registry.roles import load_roles
@@ -126,10 +127,7 @@ def nobodys_vectors(registry: Registry, texts: Texts) -> np.ndarray:
     except Exception:  # noqa: BLE001  a cache: whatever is wrong with it, it is made anew
         pass
     vectors = texts.encode(nobodys_requests())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file({"vectors": vectors}, partial)
-    partial.replace(path)
+    keep(path, lambda made: save_file({"vectors": vectors}, made))
     return vectors
 
 

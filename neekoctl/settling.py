@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,7 +15,7 @@ from neekoctl.planning import Plan
 from neekoctl.routing import Texts
 from neekoctl.stage import Stage
 from registry.blocks import folder_digest
-from registry.errors import NeekoError
+from registry.errors import LeaseLost, NeekoError
 from registry.roles import refuse_another_encoder
 from registry.store import Onboarded, Registry, Reservation
 from registry.tables import Dialogue, Parent, Probe, Prototype, Reading
@@ -198,8 +198,9 @@ def refit_gate(registry: Registry, newcomers: Collection[str], texts: Texts, scr
 
     try:
         found = refit(registry, texts, newcomers=newcomers, accept=accept)
-    except NeekoError as error:
-        screen.say(f"the gate stays as it was ({error}): run `neekoctl gate rebuild`")
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  whatever it is, they have moved in
+        why, who = str(error) or type(error).__name__, ", ".join(newcomers)
+        screen.say(f"{who} moved in, and the gate stays as it was ({why}): run `neekoctl gate rebuild`")
         return None
     if found["kept"]:
         screen.say(
@@ -210,14 +211,22 @@ def refit_gate(registry: Registry, newcomers: Collection[str], texts: Texts, scr
     return found
 
 
-def every(seconds: float, action: Callable[[], None]) -> Callable[[], None]:
-    """`action`, at most once in `seconds`."""
+def renewing(registry: Registry, reservations: Sequence[Reservation]) -> Callable[[], None]:
+    """To be called while the work goes on: pushes the leases out now and then. A registry that is busy, or a disk that
+    is full for a moment, does not end a training of hours; a lease that is lost does."""
     last = time.monotonic()
 
-    def sometimes() -> None:
+    def renew() -> None:
         nonlocal last
-        if time.monotonic() - last >= seconds:
-            last = time.monotonic()
-            action()
+        if time.monotonic() - last < RENEW_SECONDS:
+            return
+        last = time.monotonic()
+        for each in reservations:
+            try:
+                registry.renew(each)
+            except LeaseLost:
+                raise
+            except NeekoError:
+                return
 
-    return sometimes
+    return renew

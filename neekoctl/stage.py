@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recipes.sources import DEFAULT_BASE, fingerprint, folder_of, local_folder
+from recipes.sources import DEFAULT_BASE, fingerprint, folder_of, local_folder, on_disk
 from registry.errors import BaseError, BaseMismatch, UsageError
 from registry.ranks import RankRange
 from registry.store import CAPACITY, Registry
@@ -64,7 +64,7 @@ class Stage:
 
 def canonical(registry: Registry, base: str) -> str:
     """The name under which a base is remembered: aliases and hub ids as they are, files by where their model lies."""
-    return str(folder_of(registry.layout, base)) if Path(base).expanduser().exists() else base
+    return str(folder_of(registry.layout, base)) if on_disk(base).exists() else base
 
 
 def choose_bank(registry: Registry, base: str | None, *, say: Say) -> Bank:
@@ -76,8 +76,8 @@ def choose_bank(registry: Registry, base: str | None, *, say: Say) -> Bank:
         BaseMismatch: the model at `base` is not the one its bank was made over.
     """
     banks = registry.banks()
-    if base is None and banks:
-        return the_one(banks)
+    if base is None and (homes := registry.banks(lived_in=True)):
+        return the_one(homes)
     name = canonical(registry, base or DEFAULT_BASE)
     found = fingerprint(registry.layout, local_folder(registry.layout, base or DEFAULT_BASE, say=say))
     for bank in banks:
@@ -108,7 +108,7 @@ def existing_banks(registry: Registry, base: str | None) -> list[Bank]:
     Raises:
         UsageError: there is none.
     """
-    banks = registry.banks()
+    banks = registry.banks(lived_in=base is None)
     if base is not None:
         name, folder = canonical(registry, base), folder_of(registry.layout, base)
         found = fingerprint(registry.layout, folder) if (folder / "config.json").is_file() else None

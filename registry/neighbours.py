@@ -7,12 +7,11 @@ database, who has left is passed over, and what is told of those found is read f
 otherwise than the file, it is of another registry or damaged, and is written anew.
 """
 
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from registry.caches import keep
 from registry.store import Registry
 from registry.tables import Bank
 
@@ -125,15 +124,7 @@ def _kept(registry: Registry, bank: Bank, encoder: str, width: int) -> Embedding
 
 def _keep(registry: Registry, bank: Bank, encoder: str, everybody: Embeddings) -> None:
     """A copy that cannot be written is only slower; whoever writes at the same time writes the same."""
-    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    path = registry.layout.roles(bank.id or 0)
     tensors = {"ids": everybody.ids, "vectors": np.ascontiguousarray(everybody.vectors)}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-            save_file(tensors, Path(scratch) / path.name, {"encoder": encoder})
-            (Path(scratch) / path.name).replace(path)
-    except (OSError, SafetensorError):
-        return
+    keep(registry.layout.roles(bank.id or 0), lambda made: save_file(tensors, made, {"encoder": encoder}))

@@ -15,6 +15,7 @@ import numpy as np
 from sqlalchemy import text
 
 from registry.blocks import file_digest
+from registry.caches import keep
 from registry.errors import EncoderMismatch
 from registry.store import Registry
 
@@ -126,9 +127,8 @@ def _cached(path: Path, digest: str) -> Any:
 def _keep(index: Any, path: Path, digest: str) -> None:
     import faiss
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    faiss.write_index(index, str(partial))
-    partial.replace(path)
-    note = json.dumps({"vectors": digest, "file": file_digest(path)})
-    path.with_suffix(".json").write_text(note, encoding="utf-8")
+    def note(made: Path) -> None:
+        made.write_text(json.dumps({"vectors": digest, "file": file_digest(path)}), encoding="utf-8")
+
+    keep(path, lambda made: faiss.write_index(index, str(made)))
+    keep(path.with_suffix(".json"), note)

@@ -115,9 +115,13 @@ class Registry:
 
     # banks
 
-    def banks(self) -> list[Bank]:
+    def banks(self, *, lived_in: bool = False) -> list[Bank]:
+        """All; or those that somebody has had a range of, which a first onboarding that failed does not leave."""
+        query = select(Bank).order_by(col(Bank.id))
+        if lived_in:
+            query = query.where(col(Bank.id).in_(select(Character.bank_id)))
         with self.reading() as session:
-            return list(session.exec(select(Bank).order_by(col(Bank.id))))
+            return list(session.exec(query))
 
     def bank(self, base: str, fingerprint: str, capacity: int = CAPACITY) -> Bank:
         """The bank over the base with this fingerprint, made on first use."""
@@ -286,7 +290,7 @@ class Registry:
             UnknownCharacter: with the nearest names.
         """
         with self.reading() as session:
-            handle = session.get(Handle, fold(name))
+            handle = session.get(Handle, _key(name))
             if handle is None:
                 raise UnknownCharacter(name, nearest(name, session.exec(select(Handle.text))))
             return session.exec(select(Character).where(Character.id == handle.character_id)).one()
@@ -294,7 +298,7 @@ class Registry:
     def answers_to(self, name: str) -> bool:
         """Whether a live character has this name or alias."""
         with self.reading() as session:
-            return session.get(Handle, fold(name)) is not None
+            return session.get(Handle, _key(name)) is not None
 
     def ready(self, name: str) -> Character:
         """Like `find`, for use: the character must be finished."""
@@ -327,28 +331,31 @@ class Registry:
 
     def ranges(self, bank: Bank) -> tuple[list[Character], list[RankRange]]:
         """The live characters of a bank and its free ranges, both in order."""
-        live = self.characters(bank=bank)
+        live = self.characters(bank=bank, brief=True)
         return live, list(gaps([(row.start, row.stop) for row in live], bank.capacity))
 
-    def remove(self, character: Character) -> None:
-        """Free the range and the names. The block and the history stay; who has left already leaves no second time."""
+    def remove(self, character: Character) -> bool:
+        """Free the range and the names; whether there was anything to free. The block and the history stay; who has
+        left already leaves no second time."""
         with self.writing() as session:
-            here = select(Character.id).where(Character.id == character.id, Character.status == "ready")
-            if session.exec(here).first() is not None:
+            query = select(Character.id).where(Character.id == character.id, Character.status == "ready")
+            is_here = session.exec(query).first() is not None
+            if is_here:
                 moves.vacate(session, character.id or 0)
                 moves.note(session, "moved out", character_id=character.id)
+            return is_here
 
     def unreferenced_blocks(self) -> list[str]:
         """Digests in the store that no live character owns."""
         found = self.blocks.digests()  # before the owners: a block is claimed before it enters the store
-        return sorted(found - {row.block for row in self.characters()})
+        return sorted(found - {row.block for row in self.characters(brief=True)})
 
     def prune(self) -> list[str]:
         """Delete every block that no live character owns; returns the digests."""
         return self.discard(self.blocks.digests(), owners=LIVE)
 
     def discard(self, digests: Collection[str], owners: Sequence[str] = EVER) -> list[str]:
-        """Delete those of the blocks that nobody of these statuses owns; returns their digests.
+        """Delete those of the blocks that nobody of these statuses owns; returns the digests of those that are gone.
 
         The only place where a block is deleted: the owners are asked for, and the blocks deleted, under the write
         lock, so whoever comes to own one does so before (and keeps it) or after (and finds that it is gone).
@@ -358,7 +365,7 @@ class Registry:
             gone = sorted(set(digests) - set(owned))
             for digest in gone:
                 self.blocks.delete(digest)
-        return gone
+        return [digest for digest in gone if not self.blocks.path(digest).exists()]
 
     def integrity(self) -> str:
         """SQLite's own opinion of the file: "ok", or what is broken."""
@@ -367,6 +374,11 @@ class Registry:
                 return str(connection.execute(text("PRAGMA integrity_check")).scalar())
         except DatabaseError as error:
             return str(error.orig)
+
+
+def _key(name: str) -> str:
+    """What a name is found by, whatever bytes were typed."""
+    return fold(name.encode(errors="replace").decode())
 
 
 def _reserved(session: Session, reservation: Reservation) -> Character:

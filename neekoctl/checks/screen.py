@@ -36,7 +36,7 @@ def _characters(console: Console, rows: list[dict[str, Any]]) -> None:
     for row in rows:
         table.add_row(
             f"[red]{escape(row['name'])}[/]" if row["regressed"] else escape(row["name"]),
-            "same" if row["weights_identical"] else f"[red]{row['weights']}[/]",
+            "same" if row["weights_identical"] else f"[red]{escape(row['weights'])}[/]",
             *(number(row[key]) for key in ("nll_baseline", "nll_now")),
             number(row["forgetting"], "+.4f"),
             f"{row['replies_identical']}/{row['replies']}",

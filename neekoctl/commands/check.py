@@ -47,7 +47,7 @@ def check(
         registry = Registry(Layout.default())
         with render.counting("checking", len(scope.chosen(registry)[0])) as step:
             document = run(registry, scope, allowed, say=render.say, report=lambda row: step(row.name))
-        render.document(document) if json else screen.show(document)
         reports.write(registry, document)
+        render.document(document) if json else screen.show(document)
     if document["verdict"] == "regressed":
         raise typer.Exit(REGRESSED)

@@ -22,6 +22,6 @@ def history(
 
     readings = matrix(Registry(Layout.default()))
     document = measures.document(readings)
-    render.document(document) if json else history_screen.show(document)
     if html:
         history_page.write(readings, html)
+    render.document(document) if json else history_screen.show(document)

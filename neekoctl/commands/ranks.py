@@ -8,7 +8,7 @@ from neekoctl.commands.options import Base, Json
 
 
 def ranks(
-    grow: Annotated[int | None, typer.Option(min=1, max=2**62, help="Grow the bank to this many ranks.")] = None,
+    grow: Annotated[int | None, typer.Option(min=1, max=2**48, help="Grow the bank to this many ranks.")] = None,
     base: Base = None,
     json: Json = False,
 ) -> None:

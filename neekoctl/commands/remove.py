@@ -15,6 +15,7 @@ def remove(
 ) -> None:
     """Free a character's ranks and names; its block stays until `doctor --prune`."""
     from neekoctl import render
+    from registry.errors import NeekoError
     from registry.layout import Layout
     from registry.lineage import children
     from registry.store import Registry
@@ -23,7 +24,8 @@ def remove(
     row = registry.ready(name)
     ask(yes, f"remove {row.name} and free ranks [{row.start}, {row.stop})")
     left = children(registry, row)
-    registry.remove(row)
+    if not registry.remove(row):
+        raise NeekoError(f"{row.name} has moved out or was replaced meanwhile: `neekoctl list` shows who is here.")
     document = {
         "removed": row.name,
         "rank_start": row.start,

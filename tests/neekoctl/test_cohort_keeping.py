@@ -54,6 +54,18 @@ def test_a_damaged_cohort_is_refused_and_told(neekoctl, registry: Registry, tmp_
         3, ["the files of cohort founders version 1 are missing or changed"])  # fmt: skip
 
 
+def test_a_cohort_whose_files_cannot_be_deleted_is_forgotten_all_the_same(
+    neekoctl, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained(neekoctl, *TWO)
+    with monkeypatch.context() as patch:
+        patch.setattr("registry.cohorts._delete", lambda folder: (_ for _ in ()).throw(PermissionError(folder)))
+        assert neekoctl("cohort", "remove", "founders", "--yes").code == 1
+    assert neekoctl("cohort", "list", "--json").document == []
+    assert neekoctl("doctor", "--json").code == 0
+    assert not list(registry.layout.cohorts.glob("*/*"))
+
+
 def test_a_damaged_cohort_is_removed_and_its_members_stay(neekoctl, registry: Registry, tmp_path: Path) -> None:
     trained(neekoctl, *TWO)
     damage(registry)

@@ -6,6 +6,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 
+from registry.errors import UsageError
 from registry.layout import HOME_VARIABLE, Layout
 
 PLACES = [name for name, value in vars(Layout).items() if isinstance(value, property)]
@@ -56,3 +57,9 @@ def test_without_the_variable_it_is_the_users_data_folder(value: str | None, mon
 def test_a_layout_cannot_be_pointed_elsewhere_later(layout: Layout) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         layout.home = Path("/elsewhere")  # type: ignore[misc]
+
+
+def test_a_tilde_of_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(HOME_VARIABLE, "~nobody-of-this-name/characters")
+    with pytest.raises(UsageError, match="nobody of that name has a home here"):
+        Layout.default()

@@ -265,6 +265,28 @@ def test_a_lost_reservation_never_releases_the_one_that_came_after(
     assert registry.commit(following, made()).name == "Lamp"
 
 
+# banks and names
+
+
+def test_a_bank_that_nobody_has_lived_in_is_no_home(registry: Registry, bank: Bank) -> None:
+    other = registry.bank("other", "f" * 64)
+    registry.release(reserve(registry, other, "Moth"))
+    add(registry, bank, "Lamp")
+    assert [each.base for each in registry.banks(lived_in=True)] == ["base"]
+    assert [each.base for each in registry.banks()] == ["base", "other"]
+
+
+def test_whoever_has_left_does_not_leave_again(registry: Registry, bank: Bank) -> None:
+    moth = add(registry, bank, "Moth")
+    assert [registry.remove(moth), registry.remove(moth)] == [True, False]
+
+
+def test_bytes_that_are_no_text_are_nobodys_name(registry: Registry, bank: Bank) -> None:
+    add(registry, bank, "Chloé")
+    with pytest.raises(UnknownCharacter, match="Chloé"):
+        registry.find(b"Chlo\xe9".decode(errors="surrogateescape"))
+
+
 # leases
 
 
