@@ -54,6 +54,7 @@ class Boundary(TyperGroup):
             raise typer.Exit(1) from None
         except Exception as error:  # noqa: BLE001  the last wall before the user
             if ctx.params.get("debug") or not _is_expected(error):
+                _document(getattr(error, "format_message", str)(), error)  # a usage error, which Typer tells
                 raise
             _explain(_sentence(error), error)
             raise typer.Exit(getattr(error, "exit_code", 1)) from None
@@ -84,7 +85,14 @@ def _explain(sentence: str, error: Exception | None) -> None:
     from neekoctl import render
 
     render.error(sentence)
-    if "--json" in sys.argv:
+    _document(sentence, error)
+
+
+def _document(sentence: str, error: Exception | None) -> None:
+    """The one document of a command that failed, where one is wanted."""
+    from neekoctl import render
+
+    if sentence and "--json" in sys.argv:
         with suppress(OSError):  # the output itself may be what is full
             render.document({"error": sentence, "kind": type(error).__name__ if error else "Interrupted"})
 

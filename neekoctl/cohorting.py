@@ -56,11 +56,11 @@ def train(registry: Registry, group: Group, screen: Screen, *, only_better: bool
     Raises:
         NeekoError: with every reservation given back and nothing else changed.
     """
-    refuse_full_disk(registry, group.recipe.rank * (len(group.plans) + 1))  # the network is about one more block
     texts = texts_of(registry, group.wanted.encoder, screen.say)
     spoken = [Spoken(texts, words_of(registry, plan, texts, screen)) for plan in group.plans]
     stage = set_stage(registry, group.bank, say=screen.say)
     stage.bank.refuse_too_wide(group.recipe.rank)
+    refuse_full_disk(stage, group.recipe.rank * (len(group.plans) + 1))  # the network is about one more block
     group = _with_bank(registry, group)
     with _reserved(registry, group) as reservations:
         run, arrivals, moving, finding = _together(stage, group, spoken, reservations, screen, only_better)

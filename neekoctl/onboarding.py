@@ -50,7 +50,6 @@ def onboard(registry: Registry, request: Request, screen: Screen) -> dict[str, A
     """
     started = time.monotonic()
     plan, spoken = _prepared(registry, request, screen)
-    refuse_full_disk(registry, plan.rank)
     stage = None
     if plan.bank.id is None:  # a base that cannot be loaded must not leave an empty bank behind
         stage = set_stage(registry, plan.bank, say=screen.say)
@@ -96,6 +95,7 @@ def _make_and_commit(
 
     registry = stage.registry
     stage.bank.refuse_too_wide(plan.rank)
+    refuse_full_disk(stage, plan.rank)
     neighbours = kinship.neighbours(registry, plan.kin)  # a damaged one is told before anything is made
     entry = _entry(stage, plan, spoken)
     hurried = plan.request.strategy == "fuse" or plan.request.budget is not None

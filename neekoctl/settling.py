@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from recipes.task import Made
 
 RENEW_SECONDS = 60.0  # between two renewals of a lease
-COPIES_ON_DISK = 7  # of the factors: two moments, mean, best, themselves, a checkpoint half written, the block
+COPIES_ON_DISK = 11  # of the factors: themselves, mean, best and two moments in a checkpoint and in the next, the block
 
 
 class Screen(Protocol):
@@ -56,19 +56,17 @@ class Spoken:
         return torch.from_numpy(np.frombuffer(self.words[0].vector, dtype="<f4").copy())
 
 
-def refuse_full_disk(registry: Registry, ranks: int) -> None:
-    """A rough bound before anything is loaded: 1 MiB a rank and copy covers models of several billion parameters.
+def refuse_full_disk(stage: Stage, ranks: int) -> None:
+    """Before anything is made: whether so many ranks of fp32 factors fit as often as a training keeps them.
 
     Raises:
         NeekoError: less is free.
     """
-    registry.layout.home.mkdir(parents=True, exist_ok=True)
-    free, needed = shutil.disk_usage(registry.layout.home).free, COPIES_ON_DISK * ranks * 2**20
+    home, widths = stage.registry.layout.home, (d_out + d_in for d_out, d_in in stage.base.shapes.values())
+    free, needed = shutil.disk_usage(home).free, COPIES_ON_DISK * ranks * sum(widths) * 4
     if free < needed:
-        raise NeekoError(
-            f"Only {free / 2**20:.0f} MiB are free under {registry.layout.home}, and up to "
-            f"{needed / 2**20:.0f} may be needed: free some space or set NEEKOCTL_HOME elsewhere."
-        )
+        raise NeekoError(f"Only {free / 2**20:.0f} MiB are free under {home}, and up to {needed / 2**20:.0f} may be "
+                         f"needed: free some space or set NEEKOCTL_HOME elsewhere.")  # fmt: skip
 
 
 def begin(checkpoints: Iterable[Path], resume: bool, screen: Screen) -> None:

