@@ -161,7 +161,7 @@ def _reached(arrivals: Arrivals) -> Iterator[str]:
         best = min(every, key=lambda method: every[method].mean)  # noqa: B023  used at once
         met = "reached" if every[best].mean <= target else "missed"
         yield (f"A newcomer with {amount} exchanges: {every[best].shown(signs='.3f')} of the base's perplexity by "
-               f"*{best}* (at most {target}: {met}).")  # fmt: skip
+               f"*{best}*, mean of {len(arrivals.people)} newcomers (at most {target}: {met}).")  # fmt: skip
 
 
 # plots
