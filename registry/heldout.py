@@ -86,9 +86,10 @@ def _aside(conversations: list[Conversation]) -> set[float]:
 def _rare(holders: Mapping[float, set[int]], conversations: int) -> list[float]:
     """The hashes of the prompts that few conversations share; where all are shared, of one that leaves some over."""
     few = max(1, int(SHARE * conversations))  # conversations that one probe may cost the training
-    rare = sorted(place for place, talks in holders.items() if len(talks) <= few)
+    if rare := sorted(place for place, talks in holders.items() if len(talks) <= few):
+        return rare
     dear = sorted((len(talks), place) for place, talks in holders.items() if len(talks) < conversations)
-    return rare or [place for _, place in dear[:1]]
+    return [place for _, place in dear[:1]]
 
 
 def _place(probe: Probe) -> tuple[float, list[str], str]:

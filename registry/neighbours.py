@@ -123,7 +123,6 @@ def _kept(registry: Registry, bank: Bank, encoder: str, width: int) -> Embedding
 
 
 def _keep(registry: Registry, bank: Bank, encoder: str, everybody: Embeddings) -> None:
-    """A copy that cannot be written is only slower; whoever writes at the same time writes the same."""
     from safetensors.numpy import save_file
 
     tensors = {"ids": everybody.ids, "vectors": np.ascontiguousarray(everybody.vectors)}

@@ -91,8 +91,7 @@ def spans(row: Row) -> list[list[int]]:
 
 
 def decoded(tokenizer: Any, tokens: list[int]) -> str:
-    text: str = tokenizer.decode(tokens, skip_special_tokens=False)
-    return text
+    return tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
 
 @pytest.mark.parametrize("kind", sorted(TEMPLATES))
@@ -172,7 +171,7 @@ def test_an_end_of_turn_in_plain_text_is_never_one_token_with_a_reply(tokenizer:
         row = form.row([TALK[0], {"role": "assistant", "content": words_said}])
         (reply,) = spans(row)
         assert reply[-len(form.stop) :] == form.stop
-        assert decoded(core, reply[: -len(form.stop)]) == words_said
+        assert core.decode(reply[: -len(form.stop)]) == words_said
 
 
 @pytest.mark.parametrize("template", ["{% for message in messages %}", "{{ raise_exception('Not for you') }}"])
