@@ -99,10 +99,12 @@ class Learning:
         kept = [[float(order.random() >= self.recipe.id_dropout)] for _ in self.members]
         return torch.tensor(kept, device=self.device)
 
-    def evaluate(self) -> float | None:
+    @property
+    def probes(self) -> list[Row]:
+        return [probe for member in self.members for probe in member.probes]
+
+    def evaluate(self) -> float:
         """Mean over members of the NLL of each one's probes, so that who talks much does not decide alone."""
-        if not any(member.probes for member in self.members):
-            return None
         means = [mean_nll(self.read(place)) for place, member in enumerate(self.members) if member.probes]
         return sum(means) / len(means)
 

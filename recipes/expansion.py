@@ -32,11 +32,18 @@ def expand(task: Task) -> Made:
     start = warm(fresh, inherited(task)) if task.neighbours or task.entry else fresh
     done = train(task.bank, start, rows, probes, recipe, seed=task.seed, report=task.report,
                  checkpoint=task.checkpoint, until=task.until)  # fmt: skip
-    if start is not fresh and probes:  # a warm start's first likelihood is not the bare base's
-        done = replace(done, nll_before=mean_nll(scored_under(task.bank, None, probes)))
+    if probes and (start is not fresh or done.nll_after is None):
+        done = _measured(task, done, probes)
     details = {"cohort": task.entry.card()} if task.entry else {}
-    return Made(done.block, "expand", done.nll_before, done.nll_after, done.seconds, _reason(task, done, rows),
+    reason = _reason(task, done, len(rows), len(probes))
+    return Made(done.block, "expand", done.nll_before, done.nll_after, done.seconds, reason,
                 done.tokens_per_second, lineage(task.neighbours), done.steps, done.best_step, details)  # fmt: skip
+
+
+def _measured(task: Task, done: Trained, probes: list[Row]) -> Trained:
+    """Beside the bare base, which a warm start does not begin as; also where the probes were too few to judge by."""
+    before, after = (mean_nll(scored_under(task.bank, block, probes)) for block in (None, done.block))
+    return replace(done, nll_before=before, nll_after=after)
 
 
 def inherited(task: Task) -> list[Part]:
@@ -63,16 +70,17 @@ def warm(fresh: Block, parts: Sequence[Part]) -> Block:
     return Block(pairs, fresh.rank, fresh.alpha)
 
 
-def _reason(task: Task, done: Trained, rows: list[Row]) -> str:
+def _reason(task: Task, done: Trained, learned: int, judges: int) -> str:
     kin = ", ".join(each.name for each in task.neighbours)
     kin = kin or (task.entry.cohort.title if task.entry else "")
     start = f"a block started from {kin}" if kin else "a fresh block"
     if done.nll_before is None or done.nll_after is None:
-        return f"Trained {start} on {len(rows)} conversations for {done.steps} steps; nothing could be held out."
+        return f"Trained {start} on {learned} conversations for {done.steps} steps; nothing could be held out."
+    change = f"held-out perplexity {perplexity(done.nll_before):.2f} -> {perplexity(done.nll_after):.2f}"
+    if judges < task.expands_by.fewest_probes:
+        few = f"{judges} held-out {'reply is' if judges == 1 else 'replies are'} too few to stop by"
+        return f"Trained {start} on {learned} conversations for {done.steps} steps: {change}; {few}."
     if done.best_step == 0:
         left = "what it inherited" if kin else "neutral"
         return f"No step of {done.steps} improved the held-out likelihood, so the block is left at its start, {left}."
-    return (
-        f"Trained {start} on {len(rows)} conversations: held-out perplexity {perplexity(done.nll_before):.2f} -> "
-        f"{perplexity(done.nll_after):.2f}, best after step {done.best_step} of {done.steps}."
-    )
+    return f"Trained {start} on {learned} conversations: {change}, best after step {done.best_step} of {done.steps}."

@@ -87,9 +87,7 @@ class Newcomer(Talks):
             said = reply_logits(self.bank.base, batch)
         return functional.cross_entropy(said.logits, said.targets)
 
-    def evaluate(self) -> float | None:
-        if not self.probes:
-            return None
+    def evaluate(self) -> float:
         with self.bank.using(self.block()):
             return mean_nll(score(self.bank.base, self.probes))
 
@@ -103,8 +101,7 @@ def _reason(task: Task, learner: Newcomer, state: State, before: float | None, a
     start = "its persona" if task.entry.persona is not None else f"the mean of its {len(cohort.members)} members"
     if not task.entry.learns:
         start = f"the one block of its {len(cohort.members)} members"
-    steps = state.step if before is None else state.best_step
-    how = f"learned {learner.who.numel()} numbers in {steps} steps from {start}" if state.step else (
+    how = f"learned {learner.who.numel()} numbers in {state.best_step} steps from {start}" if state.step else (
         f"took {start} as it is")  # fmt: skip
     told = f"{cohort.title.capitalize()} wrote the block: {how}"
     if before is None or after is None:

@@ -33,6 +33,7 @@ class Recipe(BaseModel):
     weight_decay: Annotated[float, Field(ge=0)]
     evaluations: Annotated[int, Field(ge=1)]  # of the held-out likelihood, per epoch
     patience: Annotated[int, Field(ge=1)]  # evaluations without improvement before stopping
+    fewest_probes: Annotated[int, Field(ge=1)] = 1  # that may stop a run and choose its state; fewer would by chance
     averaging: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay a step of the mean that is kept; 0: the last state
     system_message: str  # {name} stands for the character's
 

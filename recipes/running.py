@@ -7,7 +7,7 @@ A learner says what its parameters are, what a batch costs, and how good it is; 
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
@@ -58,6 +58,10 @@ class Learner(Protocol[Batch]):
 
     device: torch.device
 
+    @property
+    def probes(self) -> Sequence[object]:
+        """What `evaluate` reads."""
+
     def groups(self) -> list[tuple[list[torch.nn.Parameter], float]]:
         """Parameters, and how many times the recipe's step size theirs is."""
 
@@ -69,13 +73,14 @@ class Learner(Protocol[Batch]):
 
     def tokens(self, batch: Batch) -> int: ...
 
-    def evaluate(self) -> float | None:
-        """Held-out NLL in nats a token, None when nothing was held out."""
+    def evaluate(self) -> float:
+        """NLL of the probes in nats a token; asked only where there are some."""
 
 
 class Run(Generic[Batch]):
-    """AdamW with linear warm-up and decay; stops after `recipe.patience` evaluations without improvement. What is
-    evaluated and kept is the exponential mean of the parameters over the steps (Polyak and Juditsky, 1992)."""
+    """AdamW with linear warm-up and decay; stops after `recipe.patience` evaluations without improvement, and goes to
+    its end where `recipe.fewest_probes` are not there to evaluate by. What is evaluated and kept is the exponential
+    mean of the parameters over the steps (Polyak and Juditsky, 1992)."""
 
     def __init__(self, learner: Learner[Batch], recipe: Recipe, checkpoint: Path | None = None) -> None:
         self.learner, self.recipe, self.checkpoint = learner, recipe, checkpoint
@@ -87,6 +92,7 @@ class Run(Generic[Batch]):
         )  # fmt: skip
         self.per_epoch = len(learner.epoch(0))
         self.steps = recipe.epochs * self.per_epoch
+        self.judged = len(learner.probes) >= recipe.fewest_probes
         self.state = State()
         self.mean = [leaf.detach().clone() for leaf in self.leaves]  # over the last steps
         self.best = [leaf.clone() for leaf in self.mean]
@@ -102,12 +108,13 @@ class Run(Generic[Batch]):
             TrainingFailed: the loss, or its gradient, is no finite number; the last good state is in the checkpoint.
         """
         keep_freed_memory()
-        if self.state.step == 0:
+        if self.state.step == 0 and self.judged:
             self.state.nll_before = self.learner.evaluate()
-            if self.state.nll_before is not None:
-                self.remember(self.state.nll_before)
+            self.remember(self.state.nll_before)
         self.loop(report, until)
-        self.take(self.mean if self.state.nll_before is None else self.best)
+        if not self.judged:
+            self.best, self.state.best_step = self.mean, self.state.step
+        self.take(self.best)
         return self.state
 
     @torch.no_grad()
@@ -117,7 +124,7 @@ class Run(Generic[Batch]):
 
     def loop(self, report: Report, until: float | None) -> None:
         every = max(1, self.per_epoch // self.recipe.evaluations)
-        nll = None if self.state.step == 0 else self.state.best_nll
+        nll = self.state.best_nll if self.state.step and self.judged else None
         late = False
         for batch in self.batches():
             if self.state.done or late:
@@ -126,10 +133,9 @@ class Run(Generic[Batch]):
             late = until is not None and time.monotonic() >= until
             last = late or self.state.step % self.per_epoch == 0
             within = self.state.step % self.per_epoch
-            if last or (within % every == 0 and self.per_epoch - within >= every):
+            if self.judged and (last or (within % every == 0 and self.per_epoch - within >= every)):
                 nll = self.evaluate()
-                if nll is not None:
-                    self.remember(nll)
+                self.remember(nll)
             self.save_now_and_then()
             report(Progress(self.state.step, self.steps, loss, self.speed, nll))
 
@@ -140,7 +146,7 @@ class Run(Generic[Batch]):
         decay = min(self.recipe.averaging, (step - 1) / (step + 1))
         get_ema_multi_avg_fn(decay)(self.mean, [leaf.detach() for leaf in self.leaves], step)
 
-    def evaluate(self) -> float | None:
+    def evaluate(self) -> float:
         """Of the mean over the last steps: it lies lower in a valley whose walls the steps run up and down."""
         leaves = [leaf.detach().clone() for leaf in self.leaves]
         self.take(self.mean)

@@ -98,7 +98,7 @@ class Fresh(Talks):
     def __init__(self, bank: Bank, block: Block, rows: Sequence[Row], heldout: Sequence[Row], batch: int,
                  seed: int) -> None:  # fmt: skip
         super().__init__(rows, batch, seed)
-        self.base, self.device, self.heldout = bank.base, bank.base.device, heldout
+        self.base, self.device, self.probes = bank.base, bank.base.device, heldout
         self.block = bank.pack(block).mapped(lambda leaf: nn.Parameter(leaf.detach().clone()))
 
     def groups(self) -> list[tuple[list[nn.Parameter], float]]:
@@ -108,5 +108,5 @@ class Fresh(Talks):
         said = reply_logits(self.base, batch)
         return functional.cross_entropy(said.logits, said.targets)
 
-    def evaluate(self) -> float | None:
-        return mean_nll(score(self.base, self.heldout)) if self.heldout else None
+    def evaluate(self) -> float:
+        return mean_nll(score(self.base, self.probes))

@@ -12,7 +12,7 @@ from recipes.base_model import load_base
 from recipes.block import fresh_block
 from recipes.exchanges import Messages, PromptForm, with_system
 from recipes.expansion import expand
-from recipes.likelihood import score
+from recipes.likelihood import score, scored_under
 from recipes.recipe import load_recipe
 from recipes.scores import mean_nll, perplexity
 from recipes.task import Task
@@ -90,6 +90,20 @@ def test_nothing_held_out_is_said(task: Task) -> None:
     made = expand(replace(task, heldout=[]))
     assert (made.nll_before, made.nll_after) == (None, None)
     assert "6 conversations for 6 steps; nothing could be held out" in made.reason
+
+
+def test_too_few_probes_to_stop_by_are_measured_and_said(task: Task) -> None:
+    """Contrary as they are, the run goes to its end."""
+    settings = load_recipe("quick", [*SETTINGS, "patience=1", "fewest_probes=2"])
+    made = expand(replace(task, heldout=[talk("Who, then?", "Zq zq?")], recipe=settings))
+    probes = replace(task, heldout=[talk("Who, then?", "Zq zq?")]).probes()
+    before, after = (mean_nll(scored_under(task.bank, block, probes)) for block in (None, made.block))
+    assert (made.nll_before, made.nll_after) == (before, after)
+    assert made.best_step == made.steps == 6
+    assert made.reason == (
+        f"Trained a fresh block on 6 conversations for 6 steps: held-out perplexity {perplexity(before):.2f} -> "
+        f"{perplexity(after):.2f}; 1 held-out reply is too few to stop by."
+    )
 
 
 def test_a_block_that_never_improves_is_neutral_and_says_so(task: Task) -> None:

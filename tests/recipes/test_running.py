@@ -12,10 +12,12 @@ class Walker:
 
     device = torch.device("cpu")
 
-    def __init__(self, probed: bool) -> None:
+    def __init__(self, probed: int) -> None:  # by so many probes
         self.place = torch.nn.Parameter(torch.zeros(1))
         self.walked: list[float] = []
-        self.read: list[float] | None = [] if probed else None
+        self.read: list[float] = []
+        self.probes = [0.0] * probed
+        self.better = True
 
     def groups(self) -> list[tuple[list[torch.nn.Parameter], float]]:
         return [([self.place], 1.0)]
@@ -30,11 +32,9 @@ class Walker:
         self.walked.append(self.place.item())
         return 1
 
-    def evaluate(self) -> float | None:
-        if self.read is None:
-            return None
+    def evaluate(self) -> float:
         self.read.append(self.place.item())
-        return -float(len(self.read))  # always better
+        return float(len(self.read)) * (-1 if self.better else 1)  # than ever before, or worse
 
 
 def by_hand(walked: list[float], averaging: float) -> list[float]:
@@ -47,16 +47,15 @@ def by_hand(walked: list[float], averaging: float) -> list[float]:
 
 
 @pytest.mark.parametrize("averaging", [0.0, 0.3, 0.9])
-@pytest.mark.parametrize("probed", [True, False])
-def test_the_mean_over_the_steps_is_evaluated_and_kept(averaging: float, probed: bool) -> None:
+@pytest.mark.parametrize("probed", [1, 0])
+def test_the_mean_over_the_steps_is_evaluated_and_kept(averaging: float, probed: int) -> None:
     walker = Walker(probed)
     run = Run(walker, load_recipe("quick", [f"averaging={averaging}", "learning_rate=0.1", "evaluations=2"]))
     run.go()
     means = by_hand(walker.walked, averaging)
     assert len(means) == 8
     assert walker.place.item() == pytest.approx(means[-1], abs=1e-6)
-    if walker.read is not None:
-        assert walker.read == pytest.approx([0.0, *means[1::2]], abs=1e-6)
+    assert walker.read == pytest.approx([0.0, *means[1::2]] if probed else [], abs=1e-6)
 
 
 def test_every_step_of_a_short_run_weighs_as_its_number() -> None:
@@ -70,6 +69,19 @@ def test_without_averaging_the_last_state_is_kept_to_the_bit() -> None:
     walker = Walker(probed=False)
     Run(walker, load_recipe("quick", ["learning_rate=0.1"])).go()
     assert walker.place.item() == walker.walked[-1]
+
+
+@pytest.mark.parametrize(("probed", "judged"), [(2, False), (3, True)])
+def test_probes_choose_the_state_only_where_there_are_as_many_as_wanted(probed: int, judged: bool) -> None:
+    walker = Walker(probed)
+    settings = ["averaging=0.9", "learning_rate=0.1", "evaluations=2", "patience=1", "fewest_probes=3"]
+    run = Run(walker, load_recipe("quick", settings))
+    walker.better = False
+    state = run.go()
+    means = by_hand(walker.walked, 0.9)
+    assert len(walker.read) == (2 if judged else 0)
+    assert (state.step, state.best_step) == ((2, 0) if judged else (8, 8))
+    assert walker.place.item() == pytest.approx(0.0 if judged else means[-1], abs=1e-6)
 
 
 def test_the_steps_go_on_from_where_they_were_and_not_from_the_mean() -> None:
