@@ -11,6 +11,7 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
@@ -152,6 +153,11 @@ def onboarded(document: dict[str, Any]) -> None:
                   f"Talk: neekoctl chat --as \"{escape(document['character'])}\"[/]")  # fmt: skip
 
 
+def moment(stamp: str) -> str:
+    """A stored time, which is UTC's, as the clock on the wall showed it, to the minute."""
+    return datetime.fromisoformat(stamp).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
 def characters(rows: list[dict[str, Any]]) -> None:
     if not rows:
         out().print("Nobody lives here yet: `neekoctl add-character profile.yaml` moves the first one in.")
@@ -159,7 +165,7 @@ def characters(rows: list[dict[str, Any]]) -> None:
     lines = [("NAME", "ALIASES", "STRATEGY", "RANKS", "STATUS", "BLOCK", "SINCE")]
     for row in rows:
         ranks = f"[{row['rank_start']}, {row['rank_stop']})"
-        since = row["created_at"][:16].replace("T", " ")
+        since = moment(row["created_at"])
         block = (row["block"] or "")[:12]
         lines.append((row["name"], ", ".join(row["aliases"]), row["strategy"], ranks, row["status"], block, since))
     widths = [
@@ -180,7 +186,7 @@ def character(row: Character, aliases: list[str], parents: list[Ancestor], certi
         "block": row.block,
         "seed": row.seed,
         "preset": row.recipe.get("preset"),
-        "since": row.created_at[:16].replace("T", " "),
+        "since": moment(row.created_at),
         "reason": row.reason,
     }
     if None not in (row.metrics.get("nll_before"), row.metrics.get("nll_after")):
@@ -343,7 +349,7 @@ def history(rows: list[dict[str, Any]]) -> None:
     if not rows:
         out().print("Nothing has happened here yet.")
     for row in rows:
-        when = row["created_at"][:16].replace("T", " ")
+        when = moment(row["created_at"])
         who = f"to revision {row['back_to']}" if row["character"] is None else row["character"]
         sign = {"moved in": "[green]+[/]", "moved out": "[red]-[/]", "rolled back": "[yellow]<[/]"}[row["kind"]]
         block = f"{row['strategy']} {(row['block'] or '')[:12]}"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from registry.errors import NeekoError, UsageError
@@ -26,11 +27,11 @@ class Reports:
         """See first that they can be written, and tell them too when the check cannot run.
 
         Raises:
-            UsageError: a report would overwrite a folder.
+            UsageError: a report would overwrite a folder, or cannot be written where it is to lie.
         """
         for path in (self.junit, self.html):
-            if path is not None and path.is_dir():
-                raise UsageError(f"{path} is a folder: name the file to write the report to.")
+            if path is not None:
+                _refuse_unwritable(path)
         try:
             yield self
         except (NeekoError, OSError) as error:
@@ -62,6 +63,16 @@ class Reports:
             from neekoctl.checks import github
 
             github.tell(document)
+
+
+def _refuse_unwritable(path: Path) -> None:
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: name the file to write the report to.")
+    try:
+        with TemporaryFile(dir=_ready(path).parent):
+            pass
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written ({error.strerror}): name another file.") from error
 
 
 def _ready(path: Path) -> Path:

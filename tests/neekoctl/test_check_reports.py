@@ -132,6 +132,15 @@ def test_a_report_that_would_overwrite_a_folder_is_refused_first(neekoctl, regis
     assert (done.code, "is a folder" in done.err, done.out) == (2, True, "")
 
 
+def test_a_report_that_cannot_be_written_is_refused_first(neekoctl, registry: Registry, tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("no folder")
+    done = neekoctl("check", "--html", tmp_path / "notes" / "check.html")
+    assert (done.code, done.out) == (2, "")
+    assert "check.html cannot be written" in done.err
+    assert neekoctl("check", "--html", tmp_path / "check.html", "--only", "nobody").code == 1
+    assert not (tmp_path / "check.html").exists()  # having looked leaves nothing
+
+
 def test_github_gets_annotations_and_a_summary(neekoctl, registry: Registry, tmp_path: Path,
                                                monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))

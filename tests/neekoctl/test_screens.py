@@ -2,6 +2,7 @@
 
 import io
 import sys
+import time
 
 import pytest
 
@@ -33,6 +34,16 @@ def test_where_there_is_no_terminal_a_table_keeps_its_figures(capsys: pytest.Cap
     line = next(each for each in capsys.readouterr().out.splitlines() if "Ada" in each)
     assert [*line.split()[-4:]] == ["-", "2.768", "moved", "in"]
     assert name in line and "4.372" in line
+
+
+def test_a_time_is_that_of_the_clock_on_the_wall(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    try:
+        assert render.moment("2026-11-21T20:15:59.000001+00:00") == "2026-11-22 01:45"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_a_document_is_whole_where_only_ascii_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
