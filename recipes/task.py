@@ -18,6 +18,8 @@ from registry.heldout import refuse_nothing_to_learn
 if TYPE_CHECKING:
     from recipes.hyper import Entry
 
+TOLD = 16  # tokens by which a conversation is recognised
+
 
 @dataclass(frozen=True)
 class Neighbour:
@@ -87,10 +89,11 @@ def readable(name: str, base: BaseModel, rows: list[Row]) -> list[Row]:
         NeekoError: one has more tokens than the base reads.
         BaseError: the tokenizer has tokens that the base has no embedding for.
     """
-    longest = max((len(row.tokens) for row in rows), default=0)
-    if longest > base.longest:
-        raise NeekoError(f"A conversation of {name} has {longest} tokens and {base.name} reads at most {base.longest}: "
-                         f"split it into shorter ones.")  # fmt: skip
+    longest = max((row.tokens for row in rows), key=len, default=[])
+    if len(longest) > base.longest:
+        end = " ".join(base.tokenizer.decode(longest[-TOLD:], skip_special_tokens=True).split())
+        raise NeekoError(f"A conversation of {name} has {len(longest)} tokens and {base.name} reads at most "
+                         f"{base.longest}: split the one that ends with {end!r}.")  # fmt: skip
     if any(max(row.tokens) >= base.vocabulary for row in rows):
         raise BaseError(f"{base.name} has {base.vocabulary} embeddings, and its tokenizer writes tokens beyond them: "
                         f"resize the embeddings, or mend the tokenizer.")  # fmt: skip

@@ -89,7 +89,7 @@ def test_a_conversation_that_the_base_cannot_read_is_refused(neekoctl, registry:
     talks = long.with_name("ant.jsonl")
     talks.write_text(talks.read_text().replace("says dust", "says " + "dust " * 3000))
     done = neekoctl("cohort", "train", "founders", "--character", long, "--character", "Bee", *FAST)
-    assert (done.code, "split it into shorter ones" in done.err) == (1, True)
+    assert (done.code, "split the one that ends with 'st dust , dust!'" in done.err) == (1, True)
     assert {row.name: row.block for row in registry.characters()} == before
 
 
