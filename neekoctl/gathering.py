@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from neekoctl.checks.tolerances import Tolerances
-from neekoctl.planning import Plan, Request, namesake
+from neekoctl.planning import Plan, namesake
+from neekoctl.request import Request
 from neekoctl.settling import Screen
 from neekoctl.stage import canonical, choose_bank
 from recipes.cohort_recipe import CohortRecipe, load_cohort_recipe

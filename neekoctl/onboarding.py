@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neekoctl import kinship, planning
-from neekoctl.planning import Plan, Request
+from neekoctl.planning import Plan
+from neekoctl.request import Request
 from neekoctl.routing import texts_of
 from neekoctl.settling import (
     Screen,
@@ -33,13 +34,13 @@ from registry.cohorts import how_to_remove, verified_cohort
 from registry.errors import CohortDamaged, EncoderMismatch
 from registry.gates import fingerprint
 from registry.store import Registry, Reservation
-from registry.tables import Character
+from registry.tables import Character, Probe
 
 if TYPE_CHECKING:
-    from neekoctl.certifying import Finding
+    from neekoctl.certifying import Depth, Finding
     from recipes.hyper import Entry
     from recipes.running import Progress
-    from recipes.task import Made, Neighbour, Strategy
+    from recipes.task import Made, Strategy, Task
 
 
 def onboard(registry: Registry, request: Request, screen: Screen) -> dict[str, Any]:
@@ -90,37 +91,51 @@ def _given_back_on_failure(registry: Registry, reservation: Reservation) -> Iter
 def _make_and_commit(
     stage: Stage, plan: Plan, spoken: Spoken, reservation: Reservation, screen: Screen, started: float
 ) -> dict[str, Any]:
-    from neekoctl.certifying import QUICK, THOROUGH, bear_witness, compare, first_reading, read
-    from neekoctl.measuring import baseline
+    from neekoctl.certifying import bear_witness, compare, first_reading, read
 
-    registry = stage.registry
+    registry, renew = stage.registry, renewing(stage.registry, [reservation])
     stage.bank.refuse_too_wide(plan.rank)
     refuse_full_disk(stage, plan.rank)
-    neighbours = kinship.neighbours(registry, plan.kin)  # a damaged one is told before anything is made
-    entry = _entry(stage, plan, spoken)
-    hurried = plan.request.strategy == "fuse" or plan.request.budget is not None
-    residents, depth = _residents(registry, plan), QUICK if hurried else THOROUGH
+    task = _task(stage, plan, spoken, renew, screen, started)  # a damaged neighbour is told before anything is made
+    residents, depth = _residents(registry, plan), _depth(plan)
     screen.say(f"witnessing the residents before: {len(residents)}")
-    renew = renewing(registry, [reservation])
     before = bear_witness(stage, residents, renew, depth)
-    checkpoint = registry.layout.checkpoints / f"{plan.digest}.safetensors"
-    until = None if plan.request.budget is None else started + plan.request.budget
-    made = _make(stage, plan, neighbours, entry, renew, checkpoint, screen, until)
-    if made.block.rank < reservation.ranks.rank:
-        reservation = registry.shrink(reservation, made.block.rank)
-    digest = store_block(stage, plan, made, reservation)
-    probes = measure_probes(stage, plan, digest, reservation, spoken, screen)
-    made = replace(made, nll_after=baseline(probes))
+    begin(_checkpoints(registry, plan), plan.request.resume, screen)
+    made = _strategy(plan.request.strategy)(task)
+    made, reservation, digest, probes = _stored(stage, plan, made, reservation, spoken, screen)
     screen.say(f"witnessing the residents after: {len(residents)}")
     after = bear_witness(stage, residents, renew, depth)
-    finding = compare(before, after)
+    finding, readings = compare(before, after), [*first_reading(probes), *read(registry, residents, after)]
     registry.renew(reservation)
-    readings = [*first_reading(probes), *read(registry, residents, after)]
     row = registry.commit(reservation, onboarded(stage, plan, made, digest, probes, finding, spoken, readings))
-    for kept in checkpoint.parent.glob(f"{plan.digest}*"):
+    for kept in _checkpoints(registry, plan):
         kept.unlink(missing_ok=True)
     gate = refit_gate(registry, [plan.profile.name], spoken.texts, screen, accept=plan.request.accept_gate)
     return {**_document(row, plan, made, finding, time.monotonic() - started), "gate": gate}
+
+
+def _checkpoints(registry: Registry, plan: Plan) -> list[Path]:
+    """What runs of this plan left, one of `auto` several."""
+    return list(registry.layout.checkpoints.glob(f"{plan.digest}*"))
+
+
+def _depth(plan: Plan) -> Depth:
+    """How many residents are witnessed by their logits, too."""
+    from neekoctl.certifying import QUICK, THOROUGH
+
+    return QUICK if plan.request.strategy == "fuse" or plan.request.budget is not None else THOROUGH
+
+
+def _stored(stage: Stage, plan: Plan, made: Made, reservation: Reservation, spoken: Spoken,
+            screen: Screen) -> tuple[Made, Reservation, str, list[Probe]]:  # fmt: skip
+    """The block's digest and its probes with what they were on this day; ranks that it does not need are given back."""
+    from neekoctl.measuring import baseline
+
+    if made.block.rank < reservation.ranks.rank:
+        reservation = stage.registry.shrink(reservation, made.block.rank)
+    digest = store_block(stage, plan, made, reservation)
+    probes = measure_probes(stage, plan, digest, reservation, spoken, screen)
+    return replace(made, nll_after=baseline(probes)), reservation, digest, probes
 
 
 def _residents(registry: Registry, plan: Plan) -> list[Character]:
@@ -156,21 +171,24 @@ def _entry(stage: Stage, plan: Plan, spoken: Spoken) -> Entry | None:
     return Entry(cohort, plan.cohort.digest, spoken.persona)
 
 
-def _make(stage: Stage, plan: Plan, neighbours: list[Neighbour], entry: Entry | None, renew: Callable[[], None],
-          checkpoint: Path, screen: Screen, until: float | None) -> Made:  # fmt: skip
-    from recipes.task import Task
+def _task(stage: Stage, plan: Plan, spoken: Spoken, renew: Callable[[], None], screen: Screen, started: float) -> Task:
+    """What the strategy is given.
 
-    request = plan.request
-    begin(checkpoint.parent.glob(f"{plan.digest}*"), request.resume, screen)
+    Raises:
+        BlockDamaged, CohortDamaged, EncoderMismatch: what it would start from is not what was stored.
+    """
+    from recipes.task import Task
 
     def report(progress: Progress) -> None:
         screen.progress(progress)
         renew()
 
-    task = Task(plan.profile.name, stage.bank, stage.form, plan.recipe, to_learn(plan), heldout(plan), request.seed,
+    request, checkpoint = plan.request, stage.registry.layout.checkpoints / f"{plan.digest}.safetensors"
+    neighbours, entry = kinship.neighbours(stage.registry, plan.kin), _entry(stage, plan, spoken)
+    until = None if request.budget is None else started + request.budget
+    return Task(plan.profile.name, stage.bank, stage.form, plan.recipe, to_learn(plan), heldout(plan), request.seed,
                 report, checkpoint, neighbours, request.merging, plan.width, request.tune, until, entry,
                 plan.after_cohort)  # fmt: skip
-    return _strategy(request.strategy)(task)
 
 
 def _strategy(name: str) -> Strategy:

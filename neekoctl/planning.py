@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 from neekoctl import kinship
 from neekoctl.kinship import Choice, Kin
+from neekoctl.request import FROM_FUSED, FROM_SCRATCH, Request, refuse_idle_options
 from neekoctl.stage import choose_bank
-from recipes.recipe import AFTER_COHORT, DEFAULT_PRESET, SIGN_ELECTING, Merging, Recipe, load_recipe
+from recipes.recipe import Recipe
 from registry.cohorts import cohorts, harm, is_whole, newest_cohort, verified_cohort
 from registry.errors import UsageError
 from registry.heldout import Split, refuse_nothing_to_learn, split
@@ -25,52 +24,6 @@ from registry.names import fold
 from registry.profile import Profile, load_profile
 from registry.store import Registry
 from registry.tables import Bank, Character, Cohort, Prototype
-
-STRATEGIES = ("expand", "fuse", "hyper", "auto")
-OF_A_FUSION = ("rank", "system_message")  # of all settings, what is not about training
-FROM_SCRATCH, FROM_FUSED, FROM_COHORT = "none", "fuse", "hyper"  # of --warm-start; anything else is a name
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the user asks for."""
-
-    profile: Path
-    strategy: str = "expand"
-    base: str | None = None
-    encoder: str | None = None
-    preset: str | None = None  # the one that suits what the block starts from
-    changes: tuple[str, ...] = ()
-    rank: int | None = None
-    seed: int = 0
-    resume: bool = False
-    accept_gate: bool = False
-    replace: bool = False  # whoever has the name moves out as this one moves in
-    choice: Choice = field(default_factory=Choice)
-    merging: Merging = field(default_factory=Merging)
-    tune: bool = False
-    warm_start: str = FROM_SCRATCH
-    cohort: str | None = None  # whose network writes the block; None: the newest, where one is needed
-    from_profile: bool = False  # the network reads the persona
-    budget: float | None = None  # seconds
-
-    def sets(self, key: str) -> bool:
-        return any(_key(change) == key for change in self.changes)
-
-    @property
-    def names_a_rank(self) -> bool:
-        return self.rank is not None or self.sets("rank")
-
-    def preset_after(self, cohort: bool) -> str:
-        """What a cohort knows is built upon in smaller steps, unless a preset is named."""
-        return self.preset or (AFTER_COHORT if cohort else DEFAULT_PRESET)
-
-    def recipe_after(self, cohort: bool) -> Recipe:
-        return load_recipe(self.preset_after(cohort), list(self.changes), self.rank)
-
-
-def _key(change: str) -> str:
-    return change.partition("=")[0].strip()
 
 
 @dataclass(frozen=True)
@@ -131,7 +84,7 @@ def plan(registry: Registry, request: Request, say: Callable[[str], None]) -> Pl
     Raises:
         NeekoError: the first thing found that cannot be.
     """
-    _refuse_idle_options(request)
+    refuse_idle_options(request)
     profile = load_profile(request.profile)
     recipe = request.recipe_after(cohort=False)
     if request.strategy == "fuse" and not registry.banks():  # before a base is fetched for nothing
@@ -142,6 +95,14 @@ def plan(registry: Registry, request: Request, say: Callable[[str], None]) -> Pl
     choice = _choice(registry, request, profile, bank, replaced)
     if choice is not None:
         kinship.refuse(registry, bank, profile, request.profile.name, choice, replaced)
+    parts = _parts(request, profile)
+    cohort = _cohort(registry, request, bank, say)
+    found = Plan(request, profile, recipe, parts, bank, choice, replaced=replaced)
+    return _coming_to(found, cohort) if cohort else found
+
+
+def _parts(request: Request, profile: Profile) -> Split:
+    """The dialogues to learn from and those kept aside; refused where the former are needed and none are left."""
     parts = split(profile.dialogues)
     if request.tune and not parts.train:
         raise UsageError(
@@ -150,9 +111,7 @@ def plan(registry: Registry, request: Request, say: Callable[[str], None]) -> Pl
     if request.strategy == "expand":
         instead = "add some, or take --strategy fuse or hyper, which need none"
         refuse_nothing_to_learn(profile.name, parts.train, instead)
-    cohort = _cohort(registry, request, bank, say)
-    found = Plan(request, profile, recipe, parts, bank, choice, replaced=replaced)
-    return _coming_to(found, cohort) if cohort else found
+    return parts
 
 
 def _coming_to(plan: Plan, cohort: Cohort) -> Plan:
@@ -169,49 +128,10 @@ def namesake(registry: Registry, profile: Profile) -> Character | None:
     return next((registry.ready(row.name) for row in everybody if fold(row.name) == fold(profile.name)), None)
 
 
-def _refuse_idle_options(request: Request) -> None:
-    """An option of another strategy would change nothing: better said than passed over."""
-    strategy, merging = request.strategy, request.merging
-    if strategy not in STRATEGIES:
-        raise UsageError(f"There is no strategy {strategy!r}: choose {', '.join(STRATEGIES)}.")
-    warm, fused = request.warm_start != FROM_SCRATCH, request.warm_start == FROM_FUSED
-    chosen = request.choice != Choice() or "temperature" in merging.model_fields_set
-    from_cohort = strategy == "hyper" or request.warm_start == FROM_COHORT
-    idle = {
-        "--cohort": request.cohort is not None and not from_cohort and strategy != "auto",
-        "--from-profile": request.from_profile and not from_cohort and strategy != "auto",
-        "--rank": request.names_a_rank and strategy == "hyper",  # the network's is the block's,
-        "--set alpha": request.sets("alpha") and strategy == "hyper",  # and so is this
-        "--preset": request.preset is not None and strategy == "fuse",  # nothing is trained
-        "--resume": request.resume and strategy == "fuse",
-        "--set": strategy == "fuse" and any(_key(change) not in OF_A_FUSION for change in request.changes),
-        "--tune": request.tune and strategy != "fuse",
-        "--merge": merging.method != "svd" and strategy != "fuse",
-        "--energy": merging.energy is not None and strategy != "fuse",
-        "--warm-start": warm and strategy != "expand",
-        "--budget": request.budget is not None and strategy != "auto",
-        "--density": "density" in merging.model_fields_set and merging.method not in SIGN_ELECTING,
-        "--temperature": "temperature" in merging.model_fields_set and bool(request.choice.by_hand),
-        "Choosing neighbours": chosen and (strategy == "hyper" or (strategy == "expand" and not fused)),
-    }
-    for option in (option for option, unused in idle.items() if unused):
-        kin, network = (
-            f" without --warm-start {start}" * (strategy == "expand") for start in (FROM_FUSED, FROM_COHORT)
-        )
-        instead = {"Choosing neighbours": kin, "--cohort": network, "--from-profile": network,
-                   "--temperature": " and --from", "--density": f" and --merge {merging.method}"}  # fmt: skip
-        told = instead.get(option, "")
-        raise UsageError(
-            f"{option} does nothing for --strategy {strategy}{told}: leave it out, or change the strategy."
-        )
-    if merging.energy is not None and (merging.method != "svd" or request.names_a_rank):
-        raise UsageError("--energy chooses the rank of --merge svd: leave --rank and other merges out.")
-
-
 def _choice(registry: Registry, request: Request, profile: Profile, bank: Bank,
             replaced: Character | None) -> Choice | None:  # fmt: skip
     """Which neighbours are wanted; `auto` does without when there are none, or none can be found."""
-    if request.strategy == "hyper" or request.warm_start == FROM_COHORT:
+    if request.comes_to_a_cohort:
         return None
     if request.strategy == "expand" and request.warm_start != FROM_FUSED:
         one = Choice(by_hand=(f"{request.warm_start}=1",))  # the weight keeps a name with = in it whole
@@ -228,8 +148,7 @@ def _cohort(registry: Registry, request: Request, bank: Bank, say: Callable[[str
         UsageError: there is none, or it reads no personas and is to read one.
         CohortDamaged: its files are not what was stored.
     """
-    wanted = request.strategy == "hyper" or request.warm_start == FROM_COHORT or request.from_profile
-    if not wanted and request.cohort is None:
+    if not request.comes_to_a_cohort and not request.from_profile and request.cohort is None:
         return _newest_whole(registry, bank, say) if request.strategy == "auto" else None
     row = newest_cohort(registry, bank, request.cohort)
     verified_cohort(registry, row)  # before a model is loaded for nothing
@@ -288,11 +207,3 @@ def document(plan: Plan) -> dict[str, Any]:
         "note": why_alone(plan.exchanges, probes, sources) if len(rungs) == 1 else "",
         "budget": plan.request.budget,
     }
-
-
-def seconds(text: str) -> float:
-    """ "90", "90s", "5m" or "1.5h" in seconds. Raises UsageError."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
-    if not found or not float(found[1]):
-        raise UsageError(f"{text!r} is no time: write --budget 60s, 5m or 1h.")
-    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]

@@ -66,7 +66,7 @@ def add_character(
     from neekoctl import render
     from neekoctl.kinship import Choice
     from neekoctl.onboarding import onboard, rehearse
-    from neekoctl.planning import Request, seconds
+    from neekoctl.request import Request, seconds
     from recipes.recipe import load_merging
     from registry.layout import Layout
     from registry.store import Registry

@@ -91,7 +91,8 @@ def _collate(items: list[dict[str, list[int]]]) -> dict[str, Any]:
 
 def _perplexities() -> list[Figure]:
     """Every starter through the whole command's function, with the preset people get."""
-    from neekoctl.onboarding import Request, onboard
+    from neekoctl.onboarding import onboard
+    from neekoctl.request import Request
     from recipes.scores import perplexity
     from registry.store import Registry
 

@@ -57,7 +57,8 @@ def test_a_failure_after_the_block_was_stored_leaves_no_block(neekoctl, moth: Pa
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from neekoctl.onboarding import Request, onboard
+from neekoctl.onboarding import onboard
+from neekoctl.request import Request
 from registry.layout import Layout
 from registry.store import Registry
 

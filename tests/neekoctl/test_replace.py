@@ -46,7 +46,7 @@ def test_a_failed_replacement_changes_nothing(neekoctl, registry: Registry, tmp_
         raise KeyboardInterrupt
 
     before = lives(neekoctl)
-    monkeypatch.setattr(onboarding, "_make", fails)
+    monkeypatch.setattr(onboarding, "_strategy", fails)
     assert neekoctl("add-character", write_profile(tmp_path, "Bee"), "--replace", *QUICK).code == 1
     assert lives(neekoctl) == before
     assert neekoctl("chat", "--as", "bee", "--once", "Hello", "--max-new-tokens", 2).code == 0
