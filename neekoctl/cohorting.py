@@ -28,6 +28,7 @@ from neekoctl.settling import (
     refit_gate,
     refuse_full_disk,
     renewing,
+    reporting,
     store_block,
     to_learn,
     words_of,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from recipes.cohort import Learning, Member
     from recipes.cohort_file import Cohort
     from recipes.own_part import Completed
-    from recipes.running import Progress, State
+    from recipes.running import State
     from recipes.task import Made
 
 
@@ -146,12 +147,7 @@ def _learned(stage: Stage, group: Group, spoken: Sequence[Spoken], renew: Callab
     checkpoint = registry.layout.checkpoints / f"{group.digest(encoder)}.safetensors"
     checkpoints = [checkpoint, *(own_checkpoint(checkpoint, place) for place in range(len(members)))]
     begin(checkpoints, group.wanted.resume, screen)
-
-    def report(progress: Progress) -> None:
-        screen.progress(progress)
-        renew()
-
-    learning = Learning(stage.bank, members, group.recipe, group.wanted.seed)
+    report, learning = reporting(screen, renew), Learning(stage.bank, members, group.recipe, group.wanted.seed)
     screen.say(f"{len(members)} learn together")
     run = Run(learning, group.recipe, checkpoint)
     state = run.go(report)

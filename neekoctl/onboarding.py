@@ -25,6 +25,7 @@ from neekoctl.settling import (
     refit_gate,
     refuse_full_disk,
     renewing,
+    reporting,
     store_block,
     to_learn,
     words_of,
@@ -39,7 +40,6 @@ from registry.tables import Character, Probe
 if TYPE_CHECKING:
     from neekoctl.certifying import Depth, Finding
     from recipes.hyper import Entry
-    from recipes.running import Progress
     from recipes.task import Made, Strategy, Task
 
 
@@ -179,16 +179,14 @@ def _task(stage: Stage, plan: Plan, spoken: Spoken, renew: Callable[[], None], s
     """
     from recipes.task import Task
 
-    def report(progress: Progress) -> None:
-        screen.progress(progress)
-        renew()
-
     request, checkpoint = plan.request, stage.registry.layout.checkpoints / f"{plan.digest}.safetensors"
-    neighbours, entry = kinship.neighbours(stage.registry, plan.kin), _entry(stage, plan, spoken)
-    until = None if request.budget is None else started + request.budget
-    return Task(plan.profile.name, stage.bank, stage.form, plan.recipe, to_learn(plan), heldout(plan), request.seed,
-                report, checkpoint, neighbours, request.merging, plan.width, request.tune, until, entry,
-                plan.after_cohort)  # fmt: skip
+    return Task(
+        plan.profile.name, stage.bank, stage.form, plan.recipe, to_learn(plan), heldout(plan), request.seed,
+        report=reporting(screen, renew), checkpoint=checkpoint,
+        neighbours=kinship.neighbours(stage.registry, plan.kin), merging=request.merging, width=plan.width,
+        tune=request.tune, until=None if request.budget is None else started + request.budget,
+        entry=_entry(stage, plan, spoken), after_cohort=plan.after_cohort,
+    )  # fmt: skip
 
 
 def _strategy(name: str) -> Strategy:

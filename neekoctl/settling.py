@@ -228,3 +228,13 @@ def renewing(registry: Registry, reservations: Sequence[Reservation]) -> Callabl
                 return
 
     return renew
+
+
+def reporting(screen: Screen, renew: Callable[[], None]) -> Callable[[Progress], None]:
+    """Shows where a training stands, and keeps its leases while it does."""
+
+    def report(progress: Progress) -> None:
+        screen.progress(progress)
+        renew()
+
+    return report
