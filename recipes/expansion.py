@@ -41,8 +41,11 @@ def expand(task: Task) -> Made:
 
 
 def _measured(task: Task, done: Trained, probes: list[Row]) -> Trained:
-    """Beside the bare base, which a warm start does not begin as; also where the probes were too few to judge by."""
-    before, after = (mean_nll(scored_under(task.bank, block, probes)) for block in (None, done.block))
+    """Beside the bare base, which a warm start does not begin as; the end, too, where the probes were too few to judge
+    by and no run has read it."""
+    before, after = mean_nll(scored_under(task.bank, None, probes)), done.nll_after
+    if after is None:
+        after = mean_nll(scored_under(task.bank, done.block, probes))
     return replace(done, nll_before=before, nll_after=after)
 
 
