@@ -41,6 +41,7 @@ from neekoctl.commands import (
 )
 
 STARTED = time.time()
+RESUME = "repeat it with --resume to go on"
 
 
 class Boundary(TyperGroup):
@@ -50,22 +51,24 @@ class Boundary(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            _explain(f"Stopped; nothing half-made was kept{_what_to_go_on_from()}.", None)
+            going_on = f" but the state of its training: {RESUME}" if _trained_on_the_way() else ""
+            _explain(f"Stopped; nothing half-made was kept{going_on}.", None)
             raise typer.Exit(1) from None
         except Exception as error:  # noqa: BLE001  the last wall before the user
             if ctx.params.get("debug") or not _is_expected(error):
                 _document(getattr(error, "format_message", str)(), error)  # a usage error, which Typer tells
                 raise
-            _explain(_sentence(error), error)
+            sentence = _sentence(error)
+            unsaid = "--resume" not in sentence and _trained_on_the_way()
+            _explain(f"{sentence} The state of its training is kept: {RESUME}." if unsaid else sentence, error)
             raise typer.Exit(getattr(error, "exit_code", 1)) from None
 
 
-def _what_to_go_on_from() -> str:
-    """What to say of a training that was saved on the way."""
+def _trained_on_the_way() -> bool:
+    """Whether a training was saved since this command began."""
     from registry.layout import Layout
 
-    saved = any(path.stat().st_mtime >= STARTED for path in Layout.default().checkpoints.glob("*.safetensors"))
-    return " but the state of its training: repeat it with --resume to go on" if saved else ""
+    return any(path.stat().st_mtime >= STARTED for path in Layout.default().checkpoints.glob("*.safetensors"))
 
 
 def _is_expected(error: Exception) -> bool:

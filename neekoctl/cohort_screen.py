@@ -31,10 +31,11 @@ def trained(document: dict[str, Any]) -> None:
     )
     colour = "green" if proof["identical"] == proof["others"] else "bold red"
     console.print(f"[{colour}]Untouched: {proof['identical']} of {proof['others']} others.[/]")
-    if worse := [row["character"] for row in document["members"] if row["switched"] and not row["passes"]]:
+    compared = [row for row in document["members"] if row["nll_before"] is not None]
+    if worse := [row["character"] for row in compared if row["switched"] and not row["passes"]]:
         told = f"Less likely than under the block before, and by no chance: {', '.join(worse)}."
         console.print(f"[yellow]{escape(told)}[/]")
-    if any(row["nll_before"] is not None and row["switched"] for row in document["members"]):
+    if any(row["switched"] for row in compared):
         console.print("[dim]The blocks they had are in the history: `neekoctl log`, `neekoctl rollback REV`.[/]")
 
 

@@ -6,6 +6,7 @@ Members are residents, or profiles of newcomers. A resident's old block stays in
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from neekoctl.checks.findings import Checked
 from neekoctl.checks.verdicts import Judged
 from neekoctl.gathering import Group
+from neekoctl.measuring import baseline
 from neekoctl.planning import Plan
 from neekoctl.routing import texts_of
 from neekoctl.settling import (
@@ -78,18 +80,19 @@ def _together(stage: Stage, group: Group, spoken: Sequence[Spoken], reservations
     from neekoctl.certifying import THOROUGH, bear_witness, compare, read
 
     registry = stage.registry
-    renew, others = renewing(registry, reservations), _others(registry, group)
-    screen.say(f"witnessing the others before: {len(others)}")
-    before = bear_witness(stage, others, renew, THOROUGH)
+    renew, residents = renewing(registry, reservations), registry.characters(status=("ready",), bank=group.bank)
+    screen.say(f"witnessing the residents before: {len(residents)}")
+    before = bear_witness(stage, residents, renew, THOROUGH)
     run = _learned(stage, group, spoken, renew, screen)
-    stored = _stored(stage, group, run, spoken, reservations, renew, screen)
-    screen.say(f"witnessing the others after: {len(others)}")
-    after = bear_witness(stage, others, renew, THOROUGH)
-    finding = compare(before, after)
-    arrivals = [_arrival(stage, group, each, finding) for each in stored]
+    arrivals = _arrivals(stage, group, run, spoken, reservations, renew, screen)
     moving = [each for each in arrivals if each.passes or not only_better]
+    screen.say(f"witnessing the residents after: {len(residents)}")
+    after = bear_witness(stage, residents, renew, THOROUGH)
+    stay = _staying(residents, moving)  # a member who keeps its block is one of the others
+    finding = compare([before[at] for at in stay], [after[at] for at in stay])
     if moving:
-        _commit(registry, group, run, moving, read(registry, others, after))
+        readings = read(registry, [residents[at] for at in stay], [after[at] for at in stay])
+        _commit(stage, group, run, moving, finding, readings)
     for each in arrivals:
         if each not in moving:
             registry.release(each.reservation)
@@ -170,42 +173,7 @@ def _member_of(stage: Stage, plan: Plan, spoken: Spoken) -> Member:
 
 @dataclass(frozen=True)
 class Arrival:
-    """A member's new block, measured; `judged` compares it with the block it has (None: a newcomer)."""
-
-    plan: Plan
-    reservation: Reservation
-    row: Onboarded
-    nll_base: float | None
-    nll_after: float | None
-    judged: Judged | None
-
-    @property
-    def passes(self) -> bool:
-        """Whether a check would let the change pass."""
-        return self.judged is None or not self.judged.complaints["likelihood"]
-
-    def document(self, moves: bool) -> dict[str, Any]:
-        gain, old = self.judged.loss if self.judged else None, self.judged and self.judged.found.then
-        kept = None if moves else self.plan.replaced
-        ranks = RankRange(kept.start, kept.stop) if kept else self.reservation.ranks
-        return {
-            "character": self.plan.profile.name, "rank_start": ranks.start, "rank_stop": ranks.stop,
-            "block": kept.block if kept else self.row.block, "nll_base": self.nll_base,
-            "nll_before": mean_nll(old) if old else None, "nll_after": self.nll_after,
-            "forgetting": gain and gain.mean, "interval": gain and [gain.low, gain.high],
-            "passes": self.passes, "switched": moves,
-        }  # fmt: skip
-
-
-def _others(registry: Registry, group: Group) -> list[Character]:
-    """Everybody of the bank whom the training does not replace."""
-    leaving = {plan.replaced.id for plan in group.plans if plan.replaced}
-    return [row for row in registry.characters(status=("ready",), bank=group.bank) if row.id not in leaving]
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A member's new block in the store, with its probes measured."""
+    """A member's new block in the store, measured; `judged` compares it with the block it has (None: a newcomer)."""
 
     plan: Plan
     reservation: Reservation
@@ -213,18 +181,53 @@ class Stored:
     made: Made
     digest: str
     probes: list[Probe]
+    judged: Judged | None
+
+    @property
+    def passes(self) -> bool:
+        """Whether a check would let the change pass; what no probe judges does not."""
+        return self.judged is None or bool(self.judged.found.then) and not self.judged.complaints["likelihood"]
+
+    def document(self, moves: bool) -> dict[str, Any]:
+        gain, old = self.judged.loss if self.judged else None, self.judged and self.judged.found.then
+        kept = None if moves else self.plan.replaced
+        ranks = RankRange(kept.start, kept.stop) if kept else self.reservation.ranks
+        return {
+            "character": self.plan.profile.name, "rank_start": ranks.start, "rank_stop": ranks.stop,
+            "block": kept.block if kept else self.digest, "nll_base": self.made.nll_before,
+            "nll_before": mean_nll(old) if old else None, "nll_after": baseline(self.probes),
+            "forgetting": gain and gain.mean, "interval": gain and [gain.low, gain.high],
+            "passes": self.passes, "switched": moves,
+        }  # fmt: skip
 
 
-def _stored(stage: Stage, group: Group, run: Trained, spoken: Sequence[Spoken], reservations: Sequence[Reservation],
-            renew: Callable[[], None], screen: Screen) -> list[Stored]:  # fmt: skip
+def _staying(residents: Sequence[Character], moving: Sequence[Arrival]) -> list[int]:
+    """The places of those whom nobody of the arrivals replaces."""
+    leaving = {each.plan.replaced.id for each in moving if each.plan.replaced}
+    return [place for place, row in enumerate(residents) if row.id not in leaving]
+
+
+def _arrivals(stage: Stage, group: Group, run: Trained, spoken: Sequence[Spoken], reservations: Sequence[Reservation],
+              renew: Callable[[], None], screen: Screen) -> list[Arrival]:  # fmt: skip
     found = []
     for place, (plan, words, reservation) in enumerate(zip(group.plans, spoken, reservations, strict=True)):
         made = _made(stage, plan, run, place)
         digest = store_block(stage, plan, made, reservation)
         probes = measure_probes(stage, plan, digest, reservation, words, screen)
-        found.append(Stored(plan, reservation, words, made, digest, probes))
+        if plan.replaced:
+            _keep_routes(stage.registry, plan.replaced, plan.profile.name, probes)
+        found.append(Arrival(plan, reservation, words, made, digest, probes, _judged(stage, group, plan, probes)))
         renew()
     return found
+
+
+def _keep_routes(registry: Registry, replaced: Character, name: str, probes: Sequence[Probe]) -> None:
+    """A member lived here before: what the gate did with its questions on its first day is what is to be kept."""
+    known = {json.dumps(probe.prompt): probe for probe in registry.probes(replaced)}
+    for probe in probes:
+        if old := known.get(json.dumps(probe.prompt)):
+            probe.routed = name if old.routed == replaced.name else old.routed
+            probe.routed_by = old.routed_by
 
 
 def _made(stage: Stage, plan: Plan, run: Trained, place: int) -> Made:
@@ -243,17 +246,7 @@ def _made(stage: Stage, plan: Plan, run: Trained, place: int) -> Made:
                 reason, run.speed, steps=state.step, best_step=state.best_step, details={"cohort": card})  # fmt: skip
 
 
-def _arrival(stage: Stage, group: Group, stored: Stored, finding: Finding) -> Arrival:
-    from neekoctl.certifying import first_reading
-
-    plan, probes = stored.plan, stored.probes
-    row = onboarded(stage, plan, stored.made, stored.digest, probes, finding, stored.spoken, first_reading(probes))
-    after = [Score(probe.nll * probe.tokens, probe.tokens) for probe in probes]
-    return Arrival(plan, stored.reservation, row, stored.made.nll_before, mean_nll(after) if after else None,
-                   _judged(stage, group, plan, after))  # fmt: skip
-
-
-def _judged(stage: Stage, group: Group, plan: Plan, after: list[Score]) -> Judged | None:
+def _judged(stage: Stage, group: Group, plan: Plan, probes: Sequence[Probe]) -> Judged | None:
     """The new block against the one the member has, each under its own system message, as a check elsewhere judges
     likelihood: more than tolerated, and no chance. None where there is nothing whole to compare with."""
     from neekoctl.measuring import scored
@@ -262,34 +255,44 @@ def _judged(stage: Stage, group: Group, plan: Plan, after: list[Score]) -> Judge
     if old is None or not stage.registry.blocks.is_whole(old.block or ""):
         return None
     then = scored(stage, stage.mounted(old), heldout(plan, old.system_message))
-    found = Checked(old, then=then, now=after, elsewhere=["another block"])
+    now = [Score(probe.nll * probe.tokens, probe.tokens) for probe in probes]
+    found = Checked(old, then=then, now=now, elsewhere=["another block"])
     return Judged(found, group.wanted.allowed, len(group.plans))
 
 
-def _commit(registry: Registry, group: Group, run: Trained, moving: Sequence[Arrival],
+def _commit(stage: Stage, group: Group, run: Trained, moving: Sequence[Arrival], finding: Finding,
             readings: list[Reading]) -> None:  # fmt: skip
     """The network into its folder, and everybody, what was read of the others, and the cohort's row in one
     transaction."""
     from recipes.cohort_file import save_cohort
 
+    registry, rows = stage.registry, [_row(stage, each, finding) for each in moving]
     with registry.blocks.making() as folder:
         shapes = run.learning.bank.base.shapes
         save_cohort(run.cohort, folder, base_fingerprint=group.bank.fingerprint, shapes=shapes)
         row = CohortRow(
             bank_id=group.bank.id or 0, name=run.cohort.name, version=run.cohort.version, kind=group.wanted.kind,
             digest=flush(folder), recipe=group.recipe.model_dump(), seed=group.wanted.seed,
-            environment=moving[0].row.environment, encoder=run.cohort.encoder,
+            environment=rows[0].environment, encoder=run.cohort.encoder,
             members=[{"name": plan.profile.name} for plan in group.plans],
             metrics={"steps": run.state.step, "best_step": run.state.best_step, "seconds": run.seconds,
                      "nll": None if run.state.nll_before is None else run.state.best_nll, "likeness": _alike(run)},
         )  # fmt: skip
-        *first, last = ((each.reservation, each.row) for each in moving)
-        last = (last[0], replace(last[1], readings=[*last[1].readings, *readings]))
+        rows[-1] = replace(rows[-1], readings=[*rows[-1].readings, *readings])
+        arrivals = [(each.reservation, row) for each, row in zip(moving, rows, strict=True)]
         try:
-            registry.commit_all([*first, last], lambda session: put_cohort(registry, session, row, folder))
+            registry.commit_all(arrivals, lambda session: put_cohort(registry, session, row, folder))
         except BaseException:  # its folder may have its place by then
             sweep(registry)
             raise
+
+
+def _row(stage: Stage, arrival: Arrival, finding: Finding) -> Onboarded:
+    from neekoctl.certifying import first_reading
+
+    probes = arrival.probes
+    return onboarded(stage, arrival.plan, arrival.made, arrival.digest, probes, finding, arrival.spoken,
+                     first_reading(probes))  # fmt: skip
 
 
 def _alike(run: Trained) -> list[list[float]]:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from neekoctl.checks.tolerances import Tolerances
 from neekoctl.planning import Plan, namesake
 from neekoctl.request import Request
@@ -79,24 +81,26 @@ def gather(registry: Registry, wanted: Wanted, screen: Screen) -> Group:
     )
 
 
-def again(registry: Registry, wanted: Wanted, screen: Screen) -> Group:
-    """A new version of a cohort: the same kind and settings but for the changes, its members who still live here, and
-    whoever is named beside them.
+def again(registry: Registry, wanted: Wanted, screen: Screen, seed: int | None = None) -> Group:
+    """A new version of a cohort: the same kind, base, settings and seed but for the changes, its members who still
+    live over it, and whoever is named beside them.
 
     Raises:
         NeekoError: there is no such cohort, or the first thing found that cannot be.
     """
     last = versions(registry, wanted.name)[-1]
-    here = {fold(row.name) for row in registry.characters(status=("ready",), brief=True)}
+    bank = next(bank for bank in registry.banks() if bank.id == last.bank_id)
+    here = {fold(row.name): row for row in registry.characters(status=("ready",), bank=bank)}
     named = [_member(registry, word) for word in dict.fromkeys(wanted.characters)]
     anew = {fold(profile.name) for profile, _ in named}  # who comes with another profile
     settings = (f"{key}={value}" for key, value in last.recipe.items())
     recipe = load_cohort_recipe(last.kind, [*settings, *wanted.changes])
-    stay = [each["name"] for each in last.members if fold(each["name"]) in here - anew]
-    if gone := [each["name"] for each in last.members if fold(each["name"]) not in here | anew]:
-        screen.say(f"not here any more, so not in the next version: {', '.join(gone)}")
-    people = [*(_member(registry, name) for name in stay), *named]
-    return _group(registry, replace(wanted, kind=last.kind), recipe, people, screen)
+    stay = [here[key] for each in last.members if (key := fold(each["name"])) in here.keys() - anew]
+    if gone := [each["name"] for each in last.members if fold(each["name"]) not in here.keys() | anew]:
+        screen.say(f"not over {bank.base} any more, so not in the next version: {', '.join(gone)}")
+    people = [*(_resident(registry, row) for row in stay), *named]
+    asked = replace(wanted, kind=last.kind, base=bank.base, seed=last.seed if seed is None else seed)
+    return _group(registry, asked, recipe, people, screen)
 
 
 def _group(registry: Registry, wanted: Wanted, recipe: CohortRecipe, people: Sequence[Person], screen: Screen) -> Group:
@@ -130,14 +134,20 @@ def _plan(registry: Registry, wanted: Wanted, recipe: CohortRecipe, bank: Bank, 
 
 def _member(registry: Registry, word: str) -> Person:
     """A profile file, or a resident as its profile was."""
-    if Path(word).suffix in (".yaml", ".yml"):
+    if Path(word).suffix in (".yaml", ".yml") and not registry.answers_to(word):
         profile = load_profile(Path(word))
         return profile, namesake(registry, profile)
-    row = registry.ready(word)
+    return _resident(registry, registry.ready(word))
+
+
+def _resident(registry: Registry, row: Character) -> Person:
     talks = [{"messages": each.messages} for each in dialogues(registry, row)]
     if not talks:
         raise UsageError(f"No dialogues of {row.name} are kept: name its profile file instead.")
-    return Profile.model_validate({**row.description, "dialogues": talks}), row
+    try:
+        return Profile.model_validate({**row.description, "dialogues": talks}), row
+    except ValidationError:  # of a bundle, or of a time when less was asked of a profile
+        raise UsageError(f"The profile that is kept of {row.name} is no valid one: name its file instead.") from None
 
 
 def _bank(registry: Registry, wanted: Wanted, residents: Sequence[Character], screen: Screen) -> Bank:
@@ -149,5 +159,6 @@ def _bank(registry: Registry, wanted: Wanted, residents: Sequence[Character], sc
         return choose_bank(registry, wanted.base, say=screen.say)
     home = next(bank for bank in registry.banks() if bank.id in banks)
     if wanted.base is not None and canonical(registry, wanted.base) != home.base:
-        raise UsageError(f"{residents[0].name} lives over {home.base}, so a cohort with it does too: leave --base out.")
+        raise UsageError(f"{residents[0].name} lives over {home.base}, so a cohort over {wanted.base} cannot have it: "
+                         f"leave --base out, or name others.")  # fmt: skip
     return home

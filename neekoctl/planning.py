@@ -96,9 +96,12 @@ def plan(registry: Registry, request: Request, say: Callable[[str], None]) -> Pl
     if choice is not None:
         kinship.refuse(registry, bank, profile, request.profile.name, choice, replaced)
     parts = _parts(request, profile)
-    cohort = _cohort(registry, request, bank, say)
+    cohort = _cohort(registry, request, recipe.system_message, bank, say)
     found = Plan(request, profile, recipe, parts, bank, choice, replaced=replaced)
-    return _coming_to(found, cohort) if cohort else found
+    if cohort is None:
+        return found
+    _refuse_idle_settings(request, cohort, parts)
+    return _coming_to(found, cohort)
 
 
 def _parts(request: Request, profile: Profile) -> Split:
@@ -112,6 +115,16 @@ def _parts(request: Request, profile: Profile) -> Split:
         instead = "add some, or take --strategy fuse or hyper, which need none"
         refuse_nothing_to_learn(profile.name, parts.train, instead)
     return parts
+
+
+def _refuse_idle_settings(request: Request, cohort: Cohort, parts: Split) -> None:
+    """Where e_c is not read, or there is nothing to learn it from, the block is what the network gives."""
+    reads = cohort.recipe["generated"] != "none"
+    if request.strategy == "hyper" and not (reads and parts.train):
+        why = f"{request.profile.name} has no dialogues" if reads else f"all of cohort {cohort.name} have one block"
+        settings = [each for each in request.changes if not each.startswith("system_message")]
+        if request.preset or request.resume or settings:
+            raise UsageError(f"Nothing is learned where {why}: leave --preset, --set and --resume out.")
 
 
 def _coming_to(plan: Plan, cohort: Cohort) -> Plan:
@@ -141,15 +154,16 @@ def _choice(registry: Registry, request: Request, profile: Profile, bank: Bank,
     return None if request.strategy == "auto" and none_found and request.choice == Choice() else request.choice
 
 
-def _cohort(registry: Registry, request: Request, bank: Bank, say: Callable[[str], None]) -> Cohort | None:
-    """The cohort that is wanted; `auto` takes the newest where there is one, its files whole.
+def _cohort(registry: Registry, request: Request, told: str, bank: Bank,
+            say: Callable[[str], None]) -> Cohort | None:  # fmt: skip
+    """The cohort that is wanted; `auto` takes the newest where there is one whose members are told the same.
 
     Raises:
         UsageError: there is none, or it reads no personas and is to read one.
         CohortDamaged: its files are not what was stored.
     """
     if not request.comes_to_a_cohort and not request.from_profile and request.cohort is None:
-        return _newest_whole(registry, bank, say) if request.strategy == "auto" else None
+        return _newest(registry, bank, told, say) if request.strategy == "auto" else None
     row = newest_cohort(registry, bank, request.cohort)
     verified_cohort(registry, row)  # before a model is loaded for nothing
     if request.from_profile and row.encoder is None:
@@ -158,12 +172,15 @@ def _cohort(registry: Registry, request: Request, bank: Bank, say: Callable[[str
     return row
 
 
-def _newest_whole(registry: Registry, bank: Bank, say: Callable[[str], None]) -> Cohort | None:
-    """`auto` does without a cohort whose files are damaged, and says so."""
+def _newest(registry: Registry, bank: Bank, told: str, say: Callable[[str], None]) -> Cohort | None:
+    """`auto` does without a cohort whose files are damaged, and without one under another system message: what it
+    compares is to be compared under one. Both are said."""
     for row in reversed([row for row in cohorts(registry) if row.bank_id == bank.id]):
-        if is_whole(registry, row):
+        other = row.recipe["system_message"]
+        if other == told and is_whole(registry, row):
             return row
-        say(f"{harm(row)}: going on without it")
+        said = f"cohort {row.name} is told {other!r}, and not {told!r}"
+        say(f"{harm(row) if other == told else said}: going on without it")
     return None
 
 

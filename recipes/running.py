@@ -224,7 +224,7 @@ class Run(Generic[Batch]):
         assert self.checkpoint is not None
         tensors: dict[str, torch.Tensor] = {}
         for index, (leaf, mean, best) in enumerate(zip(self.leaves, self.mean, self.best, strict=True)):
-            moments = self.optimizer.state[leaf]
+            moments = self.moments(leaf)
             tensors |= {f"{index}.leaf": leaf.detach(), f"{index}.mean": mean, f"{index}.best": best}
             tensors |= {f"{index}.{key}": moments[key] for key in ("step", "exp_avg", "exp_avg_sq")}
         fresh = self.checkpoint.with_suffix(".partial")
@@ -234,6 +234,11 @@ class Run(Generic[Batch]):
             fresh.replace(self.checkpoint)
         except OSError:  # a full disk: the run goes on, and the last whole checkpoint stays
             fresh.unlink(missing_ok=True)
+
+    def moments(self, leaf: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The optimizer's of a leaf; zeros where no loss has had a gradient for it yet."""
+        fresh = {key: torch.zeros_like(leaf, requires_grad=False) for key in ("exp_avg", "exp_avg_sq")}
+        return self.optimizer.state.get(leaf) or {"step": torch.zeros((), device=leaf.device), **fresh}
 
     def restore(self, path: Path) -> None:
         """A checkpoint that cannot be read whole is no checkpoint: the run starts at the beginning."""

@@ -65,6 +65,10 @@ def newest_cohort(registry: Registry, bank: Bank, wanted: str | None = None) -> 
     found = [row for row in cohorts(registry, name or None)
              if row.bank_id == bank.id and version in ("", str(row.version))]  # fmt: skip
     if not found:
+        if name and (elsewhere := {row.bank_id for row in cohorts(registry, name)} - {bank.id}):
+            bases = " and ".join(each.base for each in registry.banks() if each.id in elsewhere)
+            raise UsageError(f"The cohort {wanted!r} is over {bases}, not over {bank.base}: name another --cohort, or "
+                             f"that --base.")  # fmt: skip
         called = f"a cohort {wanted!r}" if wanted else "a cohort"
         raise UsageError(f"There is no such thing as {called} over {bank.base} yet: `neekoctl cohort train NAME "
                          f"--character A --character B` makes one.")  # fmt: skip

@@ -59,7 +59,9 @@ def upgrade(
         list[str] | None, typer.Option(metavar="NAME|PROFILE", help="Somebody to train beside the members.")
     ] = None,
     change: Changes = None,
-    seed: Seed = 0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**63 - 1, help="Instead of the version before's.", show_default=False)
+    ] = None,
     resume: Resume = False,
     accept_gate: AcceptGate = False,
     config: Annotated[
@@ -81,11 +83,11 @@ def upgrade(
     from registry.layout import Layout
     from registry.store import Registry
 
-    wanted = Wanted(name, tuple(character or ()), changes=tuple(change or ()), seed=seed, resume=resume,
+    wanted = Wanted(name, tuple(character or ()), changes=tuple(change or ()), resume=resume,
                     accept_gate=accept_gate, allowed=tolerances(config, tolerance or [], OF_TWO_BLOCKS))  # fmt: skip
     registry = Registry(Layout.default())
     with render.TrainingScreen().open() as screen:
-        document = run(registry, again(registry, wanted, screen), screen, only_better=True)
+        document = run(registry, again(registry, wanted, screen, seed), screen, only_better=True)
     render.document(document) if json else cohort_screen.trained(document)
 
 

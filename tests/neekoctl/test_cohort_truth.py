@@ -5,9 +5,12 @@ from pathlib import Path
 import pytest
 
 from neekoctl.measuring import baseline
+from registry.errors import NeekoError
+from registry.gates import probes_of_everybody
 from registry.readings import matrix
 from registry.store import Registry
 from tests.neekoctl.cohorts import FAST, TWO, trained
+from tests.neekoctl.conftest import QUICK
 from tests.picos import write_profile
 
 pytestmark = pytest.mark.usefixtures("pico_environment")
@@ -73,7 +76,86 @@ def test_an_upgrade_says_who_left_and_counts_what_it_names(neekoctl, registry: R
     assert (idle.code, "choose likelihood_elsewhere, significance" in idle.err) == (2, True)
     done = neekoctl("cohort", "upgrade", "founders", "--json")
     assert [row["character"] for row in done.document["members"]] == ["Ant", "Bee"]
-    assert "not here any more, so not in the next version: Cub" in done.err
+    assert "any more, so not in the next version: Cub" in done.err
+
+
+def test_who_has_no_probes_keeps_its_block_and_is_certified(neekoctl, registry: Registry, tmp_path: Path,
+                                                           monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    dog = write_profile(tmp_path, "Dog", questions=1)
+    trained(neekoctl, "--character", "Ant", "--character", dog)
+    block = registry.ready("Dog").block
+    done = neekoctl("cohort", "upgrade", "founders", "--tolerance", "likelihood_elsewhere=100", "--json").document
+    assert [(row["passes"], row["switched"]) for row in done["members"]] == [(True, True), (False, False)]
+    assert registry.ready("Dog").block == block
+    assert done["certificate"] == {"others": 3, "identical": 3}  # Bee, Cub and Dog
+
+
+def test_what_the_gate_did_on_the_first_day_is_kept(neekoctl, registry: Registry) -> None:
+    before = {probe.prompt[-1]["content"]: (probe.routed, owner) for probe, owner in probes_of_everybody(registry)}
+    assert all(routed for routed, _ in before.values())
+    document = trained(neekoctl, *TWO, "--character", "Cub")
+    after = {probe.prompt[-1]["content"]: (probe.routed, owner) for probe, owner in probes_of_everybody(registry)}
+    assert after == before
+    assert document["gate"]["accuracy_before"] is not None
+
+
+def test_auto_compares_under_one_system_message(neekoctl, registry: Registry, tmp_path: Path) -> None:
+    trained(neekoctl, *TWO, "--set", "system_message=Be {name}.")
+    plan = ("add-character", write_profile(tmp_path, "Dog"), "--strategy", "auto", "--dry-run", "--json")
+    alone, named = neekoctl(*plan), neekoctl(*plan, "--cohort", "founders")
+    assert (alone.document["cohort"], "founders is told 'Be {name}.'" in alone.err) == (None, True)
+    assert named.document["cohort"] == "founders version 1"
+
+
+@pytest.mark.parametrize("asked", [("--set", "epochs=3"), ("--preset", "thorough"), ("--resume",)])
+def test_settings_of_a_training_that_does_not_happen_are_refused(asked: tuple[str, ...], neekoctl, registry: Registry,
+                                                                 tmp_path: Path) -> None:  # fmt: skip
+    trained(neekoctl, *TWO, "--kind", "shared")
+    words = ("add-character", write_profile(tmp_path, "Dog"), "--strategy", "hyper")
+    done = neekoctl(*words, *asked)
+    assert (done.code, "all of cohort founders have one block" in done.err) == (2, True)
+    assert neekoctl(*words, "--set", "system_message=Be {name}.").code == 0
+    assert registry.ready("Dog").recipe.keys() == {"rank", "alpha", "system_message", "cohort"}
+
+
+def test_a_kept_profile_that_is_no_valid_one_is_told(neekoctl, registry: Registry) -> None:
+    with registry.writing() as session:
+        row = registry.ready("Ant")
+        row.description = {**row.description, "persona": ""}
+        session.add(row)
+    done = neekoctl("cohort", "train", "founders", *TWO, *FAST)
+    assert (done.code, "kept of Ant is no valid one: name its file" in done.err) == (2, True)
+
+
+def test_an_error_after_the_training_says_how_to_go_on(neekoctl, registry: Registry,
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.setattr("recipes.running.CHECKPOINT_SECONDS", 0)
+    with monkeypatch.context() as patch:
+        patch.setattr("neekoctl.cohorting._commit", broken)
+        done = neekoctl("cohort", "train", "founders", *TWO, *FAST)
+        assert (
+            done.code,
+            "There is no room. The state of its training is kept: repeat it with --resume" in done.err,
+        ) == (1, True)
+    again = neekoctl("cohort", "train", "founders", *TWO, *FAST, "--resume")
+    assert (again.code, "going on from where a run stopped" in again.err) == (0, True)
+
+
+def broken(*_: object) -> None:
+    raise NeekoError("There is no room.")
+
+
+def test_an_upgrade_has_the_seed_and_the_base_of_before(neekoctl, registry: Registry, pico_gemma: Path,
+                                                        tmp_path: Path) -> None:  # fmt: skip
+    trained(neekoctl, *TWO, "--character", "Cub", "--seed", "7")
+    assert neekoctl("remove", "Cub", "--yes").code == 0
+    assert neekoctl("add-character", write_profile(tmp_path, "Cub"), *QUICK, "--base", pico_gemma).code == 0
+    done = neekoctl("cohort", "upgrade", "founders", "--tolerance", "likelihood_elsewhere=100", "--json")
+    assert [row["character"] for row in done.document["members"]] == ["Ant", "Bee"]
+    assert neekoctl("cohort", "show", "founders", "--json").document["seed"] == 7
+    elsewhere = neekoctl("add-character", write_profile(tmp_path, "Dog"), "--strategy", "hyper", "--base", pico_gemma,
+                         "--cohort", "founders")  # fmt: skip
+    assert (elsewhere.code, "'founders' is over" in elsewhere.err) == (2, True)
 
 
 def test_whoever_came_later_by_a_members_name_is_no_member(neekoctl, registry: Registry, tmp_path: Path) -> None:

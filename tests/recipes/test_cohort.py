@@ -3,6 +3,7 @@ run that goes on as if it had not been killed."""
 
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,33 @@ def test_a_killed_cohort_goes_on_to_the_same_bytes(killed_after: int, bank: Bank
     resumed = train(tmp_path / "part")
     assert all(torch.equal(one, two) for one, two in
                zip(whole.network.parameters(), resumed.network.parameters(), strict=True))  # fmt: skip
+
+
+def test_a_checkpoint_comes_before_anybody_is_told_from_somebody(bank: Bank, tmp_path: Path,
+                                                                 monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """The contrastive loss has had no gradient in the first batches, which are of one character."""
+    monkeypatch.setattr(running, "CHECKPOINT_SECONDS", 0)
+    settings = recipe(batch=4)
+    many, few = members(bank.base)[:2]
+    uneven = [replace(many, rows=[*many.rows] * 6), replace(few, rows=few.rows[:1])]
+
+    def train(path: Path, die: int | None = None) -> Learning:
+        learning = Learning(bank, uneven, settings, seed=0)
+        assert len({sample.role for sample in learning.epoch(0)[0]}) == 1
+
+        def report(progress: Progress) -> None:
+            if progress.step == die:
+                raise KeyboardInterrupt
+
+        Run(learning, settings, path).go(report)
+        return learning
+
+    whole = train(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "part", 1)
+    resumed = train(tmp_path / "part")
+    learned = [[*each.network.parameters(), *each.contrast.parameters()] for each in (whole, resumed)]
+    assert all(torch.equal(one, two) for one, two in zip(*learned, strict=True))
 
 
 def test_a_loss_that_is_no_number_keeps_the_last_good_state(bank: Bank, tmp_path: Path,
