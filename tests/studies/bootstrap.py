@@ -21,11 +21,15 @@ class Interval:
 
     @classmethod
     def of(cls, values: np.ndarray) -> "Interval":
-        """(1 + draws,): what is measured, then what was drawn."""
+        """(1 + draws,): what is measured, then what was drawn; no number where nothing was measured."""
+        if np.isnan(values[0]):
+            return cls(*3 * (float("nan"),))
         low, high = np.nanpercentile(values[1:], [2.5, 97.5])
         return cls(float(values[0]), float(low), float(high))
 
     def shown(self, change: Callable[[float], float] = lambda value: value, signs: str = ".2f") -> str:
+        if np.isnan(self.mean):
+            return "–"
         low, high = sorted((change(self.low), change(self.high)))
         return f"{change(self.mean):{signs}} [{low:{signs}}, {high:{signs}}]"
 

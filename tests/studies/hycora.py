@@ -5,7 +5,7 @@ one block, and with a network that writes a half for each. Everybody's replies t
 or stopped on are read under the own block and under the nearest other's.
 
 Resumable: every reading is a line of docs/studies/hycora/*.jsonl, every way's blocks a folder of .bench/studies/hycora.
-Newcomers, what was tried and the capacity come once, with the first seed; the page is written after every part.
+What was tried, newcomers and the capacity come once, with the first seed; the page is written after every part.
 """
 
 import sys
@@ -100,7 +100,7 @@ class Study:
 
     def train(self, way: Way, seed: int) -> Trained:
         """Everybody in this way; what comes of it is kept."""
-        own = self.alone(seed) if way.kind == "hycora" else {}
+        own = {} if way.kind == "independent" else self.alone(seed)
         done = together(self.bank, self.members(seed), way, seed, own, self.report)
         self.save(done.blocks, self.folder(way, seed))
         self.save(done.written, self.folder(way, seed) / WRITTEN)
@@ -132,9 +132,10 @@ class Study:
     def read(self, way: Way, seed: int, person: Interviewed, done: Trained) -> Cell:
         block = done.blocks[person.name]
         own, tokens = self.score(person, block)
-        other = self.score(person, done.blocks[self.nearest(person.name)])[0] if way.kind != "shared" else []
+        other = [] if way.is_of_one_block else self.score(person, done.blocks[self.nearest(person.name)])[0]
+        spoken = () if way.why else self.write(person, block)  # what was only tried is not asked to speak
         return Cell(way.name, seed, person.name, own, tokens, other, done.likeness, done.steps, done.best_step,
-                    *self.write(person, block))  # fmt: skip
+                    *spoken)  # fmt: skip
 
     def routed(self, way: Way, seed: int, person: Interviewed, blocks: Mapping[str, Block]) -> Cell:
         """Every question under the block of whom the gate takes it to be for."""
@@ -252,11 +253,12 @@ def main(folder: Path) -> None:
     first, *more = SEEDS
     for part in (
         partial(cast.run_all, TABLE, first),
+        partial(cast.run_all, TRIED[:5], first),
         partial(newcomers.run, first, tuple(TARGETS)),
-        partial(newcomers.run, first),
-        partial(shipped.run_all, TABLE, first),
         partial(cast.run_all, TRIED, first),
+        partial(shipped.run_all, TABLE, first),
         Capacity(cast.bank, cast.path.with_name("capacity.jsonl"), cast.report).run,
+        partial(newcomers.run, first),
         *(partial(study.run_all, TABLE, seed) for seed in more for study in studies),
     ):
         part()

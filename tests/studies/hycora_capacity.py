@@ -3,7 +3,8 @@ apart. Knows a base and cohorts; nothing of the study's people.
 
 Every role has a home, an animal and a trade out of sixteen each, and is asked for each of them in three wordings, under
 one system message for all. Two wordings are learned; the third is the test: is the right word the likeliest of the
-sixteen? Chance is 1/16. Every role is seen equally often, however many there are.
+sixteen? Chance is 1/16. One that was learned is asked, too, to tell what is not held from what is not understood. Every
+role is seen equally often, however many there are.
 """
 
 import random
@@ -21,10 +22,11 @@ from recipes.likelihood import reply_logits
 from recipes.running import Progress, Run
 from tests.studies import common
 
-ROLES = (8, 32, 128, 256)
-WIDTHS = (28, 128)  # k, the bottleneck of what writes
+ROLES = (8, 64, 256)
+SPACES = ((128, 28), (8, 28), (128, 128))  # d_c of the embedding, and k, the bottleneck of what writes
 SETTINGS = ("contrast=0", "batch=32", "epochs=12", "learning_rate=0.0015")
 WORDS = 16  # to choose from
+LEARNED, ASKED = 0, 2  # places of wordings: the ones before the last are learned
 SYSTEM = "You are yourself."
 FACTS = {
     ("Where do you live?", "Where is your home?", "Which city do you call home?"): (
@@ -40,17 +42,20 @@ FACTS = {
 
 @dataclass(frozen=True)
 class Cell:
-    """So many roles under one width: how many of their facts were told, and what was trained."""
+    """So many roles in an embedding and a bottleneck of these widths: how many of their facts were told, in a wording
+    that was learned and in one that was not."""
 
     roles: int
-    width: int
-    right: int
+    embedding: int
+    bottleneck: int
+    learned: int
+    told: int
     asked: int
     steps: int
 
     @property
-    def key(self) -> tuple[int, int]:
-        return self.roles, self.width
+    def key(self) -> tuple[int, int, int]:
+        return self.roles, self.embedding, self.bottleneck
 
 
 @dataclass(frozen=True)
@@ -70,39 +75,41 @@ class Capacity:
         self.path, self.report, self.settings = path, report, settings
         self.cells = {cell.key: cell for cell in common.stored(self.path, Cell)}
 
-    def run(self, amounts: Sequence[int] = ROLES, widths: Sequence[int] = WIDTHS) -> None:
+    def run(self, amounts: Sequence[int] = ROLES, spaces: Sequence[tuple[int, int]] = SPACES) -> None:
         for roles in amounts:
-            for width in widths:
-                if (roles, width) not in self.cells:
-                    cell = self.measure(roles, width)
+            for space in spaces:
+                if (roles, *space) not in self.cells:
+                    cell = self.measure(roles, *space)
                     common.store(self.path, cell)
                     self.cells[cell.key] = cell
 
-    def measure(self, roles: int, width: int) -> Cell:
+    def measure(self, roles: int, embedding: int, bottleneck: int) -> Cell:
         lives = _lives(roles)
         members = [Member(str(place), self.rows(life), []) for place, life in enumerate(lives)]
-        recipe = load_cohort_recipe("hycora", (*self.settings, f"bottleneck={width}"))
+        widths = (f"character_width={embedding}", f"bottleneck={bottleneck}")
+        recipe = load_cohort_recipe("hycora", (*self.settings, *widths))
         learning = Learning(self.bank, members, recipe, seed=0)
         state = Run(learning, recipe).go(self.report)
-        right = sum(self.told(learning, place, life) for place, life in enumerate(lives))
-        return Cell(roles, width, right, roles * len(FACTS), state.step)
+        learned, told = (sum(self.told(learning, place, life, wording) for place, life in enumerate(lives))
+                         for wording in (LEARNED, ASKED))  # fmt: skip
+        return Cell(roles, embedding, bottleneck, learned, told, roles * len(FACTS), state.step)
 
     def rows(self, life: Sequence[str]) -> list[Row]:
         return [self.form.row(_said(wording, reply.format(word))) for word, (wordings, (reply, _)) in
-                zip(life, FACTS.items(), strict=True) for wording in wordings[:2]]  # fmt: skip
+                zip(life, FACTS.items(), strict=True) for wording in wordings[:ASKED]]  # fmt: skip
 
-    def told(self, learning: Learning, place: int, life: Sequence[str]) -> int:
-        """How many of a role's facts its block tells when asked in words that it has not seen."""
-        asked = [self.question(*each) for each in zip(life, FACTS.items(), strict=True)]
+    def told(self, learning: Learning, place: int, life: Sequence[str], wording: int) -> int:
+        """How many of a role's facts its block tells when asked in this wording."""
+        asked = [self.question(*each, wording) for each in zip(life, FACTS.items(), strict=True)]
         with torch.inference_mode(), self.bank.using(learning.block(place)):
             logits = reply_logits(self.bank.base, [question.row for question in asked]).logits
         likeliest = [int(row[each.words].argmax()) for row, each in zip(logits, asked, strict=True)]
         return sum(each.words[best] == each.row.tokens[-1] for best, each in zip(likeliest, asked, strict=True))
 
-    def question(self, word: str, fact: tuple[tuple[str, ...], tuple[str, str]]) -> Question:
-        (*_, wording), (reply, words) = fact
+    def question(self, word: str, fact: tuple[tuple[str, ...], tuple[str, str]], wording: int) -> Question:
+        wordings, (reply, words) = fact
         lead = reply.partition("{}")[0].rstrip()
-        prompt = self.form.prompt(_said(wording, "")[:-1]) + self.tokens(lead)
+        prompt = self.form.prompt(_said(wordings[wording], "")[:-1]) + self.tokens(lead)
         first = [self.tokens(f" {each}")[0] for each in words.split()]
         tokens = [*prompt, self.tokens(f" {word}")[0]]
         return Question(Row(tokens, [False] * len(prompt) + [True]), first)

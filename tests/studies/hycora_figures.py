@@ -9,9 +9,10 @@ import torch
 
 from recipes.block import Block
 from recipes.cohort_recipe import load_cohort_recipe
+from recipes.contrast import Contrast
 from recipes.hyper_half import LAYER, HyperHalf, Shapes
 from recipes.recipe import load_recipe
-from tests.studies.hycora_ways import Way
+from tests.studies.hycora_ways import Way, alike
 
 ROLES = (1, 4, 16, 64, 256)
 
@@ -36,15 +37,25 @@ def _layers(block: Block, half: str) -> torch.Tensor:
     return torch.stack([torch.cat(found[layer]) for layer in sorted(found)])
 
 
-def trained(shapes: Shapes, ways: Sequence[Way]) -> dict[str, list[int]]:
-    """How many numbers each way trains for so many roles."""
-    return {way.name: [_count(shapes, way, roles) for roles in ROLES] for way in ways}
+def trained(shapes: Shapes, hidden: int, ways: Sequence[Way]) -> dict[str, list[int]]:
+    """How many numbers each way trains together for so many roles; `hidden` is the width of the base's states."""
+    return {way.name: [_count(shapes, hidden, way, roles) for roles in ROLES] for way in ways}
 
 
-def _count(shapes: Shapes, way: Way, roles: int) -> int:
+def _count(shapes: Shapes, hidden: int, way: Way, roles: int) -> int:
     if way.kind == "independent":
         rank = load_recipe("standard", way.changes).rank
         return roles * rank * sum(d_out + d_in for d_out, d_in in shapes.values())
-    network = HyperHalf(shapes, load_cohort_recipe(way.kind, way.changes), roles, seed=0)
+    recipe = load_cohort_recipe(way.kind, way.changes)
+    network = HyperHalf(shapes, recipe, roles, seed=0)
     halves = [*network.shared_a.values(), *network.shared_b.values()]  # all that is trained where nothing is written
-    return sum(each.numel() for each in (halves if way.kind == "shared" else network.parameters()))
+    contrast = Contrast(recipe.character_width, hidden, recipe.contrast_width, recipe.temperature, seed=0)
+    learned = [*network.parameters(), *(contrast.parameters() if recipe.contrasts else ())]
+    return sum(each.numel() for each in (halves if way.kind == "shared" else learned))
+
+
+def untrained_likeness(shapes: Shapes, way: Way, roles: int) -> float:
+    """Mean cosine of A between roles as the network writes it before it has learned anything."""
+    network = HyperHalf(shapes, load_cohort_recipe(way.kind, way.changes), roles, seed=0)
+    with torch.no_grad():
+        return alike([network.materialised(each) for each in network.embeddings(None)])

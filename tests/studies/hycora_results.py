@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tests.studies.bootstrap import DRAWS, Draw, Interval, draws
+from tests.studies.hycora_newcomers import TARGETS
+from tests.studies.hycora_ways import INDEPENDENT, NEEKO
 
 if TYPE_CHECKING:
     from tests.studies.hycora import Cell
@@ -54,11 +56,13 @@ class Results:
         return all((way, seed, name) in self.found for way in self.ways for name in self.people)
 
     def stacked(self, way: str, what: str) -> np.ndarray:
-        """(S, C, ...) of a field of the cells; `margin` is how much less likely each question is under the other's."""
+        """(S, C, ...) of a field of the cells; `margin` is how much less likely each question is under the other's: no
+        number where a gate picks the block."""
         every = [[self.found[way, seed, name] for name in self.people] for seed in self.seeds]
         if what != "margin":
             return np.array([[getattr(cell, what) for cell in row] for row in every])
-        return np.array([[np.subtract(cell.other or cell.own, cell.own) for cell in row] for row in every])
+        found = np.array([[np.subtract(cell.other or cell.own, cell.own) for cell in row] for row in every])
+        return found * np.nan if way == NEEKO.name else found
 
     @cached_property
     def draws(self) -> list[Draw]:
@@ -81,6 +85,12 @@ class Results:
         """The mean over seeds of one character."""
         return float(measure(self, way)[0].mean(axis=0)[self.people.index(person)])
 
+    @property
+    def found_by_the_gate(self) -> float:
+        """The share of the questions that the gate gave to whom they were put: read as under the own block."""
+        routed, own = self.stacked(NEEKO.name, "own"), self.stacked(INDEPENDENT.name, "own")
+        return float(np.isclose(routed, own, atol=1e-3).mean())
+
     def told_apart(self, way: str) -> float:
         """Mean cosine of A between characters."""
         return float(self.stacked(way, "likeness").mean())
@@ -91,16 +101,17 @@ class Results:
 
 
 class Arrivals:
-    """The cells as arrays, of those newcomers who were measured in every way, and the base's NLL of the same
-    questions."""
+    """The cells as arrays, of those newcomers who were measured in every way with as many exchanges as there are
+    targets for, and the base's NLL of the same questions; other amounts where they are whole for these people."""
 
     def __init__(self, cells: "Sequence[Newcomer]", base: "Sequence[Cell]") -> None:
         self.found = {cell.key: cell for cell in cells}
         self.base = {cell.character: cell for cell in base}
         self.seeds = sorted({cell.seed for cell in cells})
         every = sorted({(cell.method, cell.exchanges) for cell in cells})
-        self.people = [name for name in sorted(self.base) if cells and self._is_whole(name, every)]
-        self.keys = every if self.people else []
+        wanted = [key for key in every if key[1] in TARGETS]
+        self.people = [name for name in sorted(self.base) if wanted and self._is_whole(name, wanted)]
+        self.keys = [key for key in every if self.people and all(self._is_whole(name, [key]) for name in self.people)]
         self.tokens = np.array([self.base[name].tokens for name in self.people])
 
     def _is_whole(self, name: str, keys: "Sequence[tuple[str, int]]") -> bool:
@@ -120,6 +131,17 @@ class Arrivals:
 
     def share(self, method: str, exchanges: int) -> Interval:
         return Interval.of(self.shares(method, exchanges).mean(axis=(1, 2)))
+
+    def best(self, exchanges: int) -> tuple[str, list[str]] | None:
+        """The method with the smallest share, and those that are not told apart from it."""
+        methods = [method for method, at in self.keys if at == exchanges]
+        if not methods:
+            return None
+        best = min(methods, key=lambda method: self.share(method, exchanges).mean)
+        others = [method for method in methods if method != best]
+        gaps = [self.shares(method, exchanges) - self.shares(best, exchanges) for method in others]
+        lows = [Interval.of(gap.mean(axis=(1, 2))).low for gap in gaps]
+        return best, [method for method, low in zip(others, lows, strict=True) if low <= 0]
 
     def of(self, person: str, method: str, exchanges: int) -> float:
         return float(self.shares(method, exchanges)[0].mean(axis=0)[self.people.index(person)])

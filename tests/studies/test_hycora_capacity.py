@@ -6,7 +6,7 @@ import pytest
 
 from recipes.bank import Bank
 from recipes.base_model import BaseModel
-from tests.studies.hycora_capacity import FACTS, WORDS, Capacity, _lives
+from tests.studies.hycora_capacity import ASKED, FACTS, LEARNED, WORDS, Capacity, _lives
 from tests.studies.test_forgetting import base
 
 __all__ = ["base"]
@@ -29,15 +29,17 @@ def test_no_two_lives_are_alike() -> None:
 
 def test_a_question_ends_in_the_word_that_is_asked_for(capacity: Capacity) -> None:
     fact = next(iter(FACTS.items()))
-    found = capacity.question("Rome", fact)
-    assert found.row.scored.count(True) == 1 and found.row.scored[-1]
-    assert found.row.tokens[-1] == capacity.tokens(" Rome")[0] in found.words
-    assert fact[0][2] not in fact[0][:2]  # what is asked was not trained
+    learned, asked = (capacity.question("Rome", fact, wording).row for wording in (LEARNED, ASKED))
+    assert asked.scored.count(True) == 1 and asked.scored[-1]
+    assert asked.tokens[-1] == capacity.tokens(" Rome")[0] in capacity.question("Rome", fact, ASKED).words
+    trained = [row.tokens for row in capacity.rows(("Rome", "dog", "doctor"))]
+    was_seen = [any(row[: len(each.tokens)] == each.tokens for row in trained) for each in (learned, asked)]
+    assert was_seen == [True, False]
 
 
 def test_a_killed_run_goes_on(capacity: Capacity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    capacity.run((3,), (4,))
-    cell = capacity.cells[3, 4]
-    assert cell.asked == 9 and 0 <= cell.right <= 9 and cell.steps == 3
+    capacity.run((3,), ((8, 4),))
+    cell = capacity.cells[3, 8, 4]
+    assert (cell.asked, cell.steps) == (9, 3) and 0 <= cell.told <= 9 and 0 <= cell.learned <= 9
     monkeypatch.setattr(Capacity, "measure", lambda *_: pytest.fail("it was measured already"))
-    Capacity(capacity.bank, tmp_path / "cells.jsonl", lambda _: None, SETTINGS).run((3,), (4,))
+    Capacity(capacity.bank, tmp_path / "cells.jsonl", lambda _: None, SETTINGS).run((3,), ((8, 4),))

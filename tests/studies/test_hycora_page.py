@@ -1,6 +1,7 @@
 """The HyCoRA study's measures and page, from readings whose truth is known."""
 
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from tests.studies.hycora_figures import scattered, trained
 from tests.studies.hycora_newcomers import AMOUNTS, METHODS, TARGETS
 from tests.studies.hycora_newcomers import Cell as Newcomer
 from tests.studies.hycora_results import Arrivals, Results, distinctness, likelihood, rouge
-from tests.studies.hycora_ways import HYCORA, INDEPENDENT, NEEKO, SHARED, TABLE, TRIED
+from tests.studies.hycora_ways import HYCORA, INDEPENDENT, NEEKO, SHARED, TABLE, TRIED, WITHOUT
 from tests.studies.test_forgetting import PEOPLE, ROLES, base
 
 __all__ = ["base"]
@@ -59,6 +60,21 @@ def test_measures_are_a_token_and_more_is_better(results: Results) -> None:
     assert gain.bold() == "**+0.100 [+0.100, +0.100]**"
 
 
+def test_nobody_is_told_from_another_by_a_gates_pick(results: Results) -> None:
+    assert results.interval(distinctness, NEEKO.name).shown() == "–"
+    assert results.interval(distinctness, HYCORA.name, over=NEEKO.name).bold() == "–"
+    assert results.found_by_the_gate == 0  # 1.55 and 1.6 nats
+    found = [replace(cell, own=reading(INDEPENDENT.name, 0, "Ant").own) if cell.way == NEEKO.name else cell
+             for cell in readings()]  # fmt: skip
+    assert Results(found, results.ways).found_by_the_gate == 1
+
+
+def test_ways_that_are_not_told_apart_are_said_to_be_alike(results: Results) -> None:
+    *first, last = hycora_page._ranked(results).split(" > ")
+    assert first == [HYCORA.name, SHARED.name, first[2]] and last == INDEPENDENT.name
+    assert first[2].count(" ≈ ") == len(TABLE) - 4
+
+
 def test_a_seed_that_is_not_whole_is_left_out() -> None:
     cells = [cell for cell in readings() if cell.key != (HYCORA.name, 1, "Bee")]
     assert Results(cells, [HYCORA.name, SHARED.name]).seeds == [0]
@@ -78,13 +94,23 @@ def test_a_share_is_the_mean_of_everybodys_own(results: Results) -> None:
     assert found.of("Bee", "expand", 8) == pytest.approx(np.exp(-0.4))
 
 
+def test_who_is_half_measured_takes_nobody_away() -> None:
+    """Ant has been measured with one exchange already, the others have not."""
+    whole = [came(name, method, 8, nll) for name in ROLES for method, nll in (("expand", 1.5), ("fuse", 1.5))]
+    found = arrivals([*whole, came("Ant", "expand", 1, 1.2)])
+    assert (found.people, found.keys) == (sorted(ROLES), [("expand", 8), ("fuse", 8)])
+    assert found.best(8) == ("expand", ["fuse"])
+    assert found.best(1) is None
+
+
 def test_numbers_trained_grow_with_roles_only_where_they_are_ones_own(base: BaseModel) -> None:
-    counts = trained(base.shapes, (INDEPENDENT, SHARED, HYCORA))
-    independent, shared, hycora = (counts[way.name] for way in (INDEPENDENT, SHARED, HYCORA))
+    counts = trained(base.shapes, 48, (INDEPENDENT, SHARED, HYCORA, WITHOUT))
+    independent, shared, hycora, without = (counts[way.name] for way in (INDEPENDENT, SHARED, HYCORA, WITHOUT))
     numbers = sum(d_out + d_in for d_out, d_in in base.shapes.values())
     assert independent == [8 * numbers * roles for roles in MANY]
     assert shared == [8 * numbers] * len(MANY)
     assert hycora[1] - hycora[0] == 128 * (MANY[1] - MANY[0])
+    assert hycora[0] - without[0] == (128 + 48 + 2) * 128  # the two projections of the contrastive loss
 
 
 def test_every_layer_of_everybody_is_drawn(base: BaseModel) -> None:
@@ -120,6 +146,9 @@ def test_the_page_says_what_was_measured(base: BaseModel, tmp_path: Path, monkey
     text = (tmp_path / "docs" / "hycora.md").read_text()
     assert "likelihood: **HyCoRA beats shared LoRA** (+0.100 [+0.100, +0.100])." in text
     assert "distinctness: **HyCoRA beats independent LoRA** (+0.100 [+0.100, +0.100])." in text
+    assert "distinctness: **HyCoRA beats shared LoRA**, which has none by definition (+0.200" in text
+    tables = [list(lines) for is_row, lines in groupby(text.splitlines(), lambda line: line.startswith("|")) if is_row]
+    assert all(len({row.count("|") for row in table[:2]}) == 1 for table in tables)
     assert "ROUGE-L: **HyCoRA is not told apart from shared LoRA**" in text
     assert [f"(at most {target}: {verdict})" in text for target, verdict in
             zip(TARGETS.values(), ("reached", "missed", "reached"), strict=True)] == [True] * 3  # fmt: skip
