@@ -44,7 +44,7 @@ from registry.tables import Character, Probe, Reading
 from registry.tables import Cohort as CohortRow
 
 if TYPE_CHECKING:
-    from neekoctl.certifying import Finding
+    from neekoctl.certifying import Finding, Witness
     from recipes.cohort import Learning, Member
     from recipes.cohort_file import Cohort
     from recipes.own_part import Completed
@@ -77,7 +77,7 @@ def train(registry: Registry, group: Group, screen: Screen, *, only_better: bool
 def _together(stage: Stage, group: Group, spoken: Sequence[Spoken], reservations: Sequence[Reservation],
               screen: Screen, only_better: bool) -> tuple[Trained, list[Arrival], list[Arrival], Finding]:  # fmt: skip
     """How the training went, everybody, those of them who move in, and what became of the others."""
-    from neekoctl.certifying import THOROUGH, bear_witness, compare, read
+    from neekoctl.certifying import THOROUGH, bear_witness
 
     registry = stage.registry
     renew, residents = renewing(registry, reservations), registry.characters(status=("ready",), bank=group.bank)
@@ -86,12 +86,8 @@ def _together(stage: Stage, group: Group, spoken: Sequence[Spoken], reservations
     run = _learned(stage, group, spoken, renew, screen)
     arrivals = _arrivals(stage, group, run, spoken, reservations, renew, screen)
     moving = [each for each in arrivals if each.passes or not only_better]
-    screen.say(f"witnessing the residents after: {len(residents)}")
-    after = bear_witness(stage, residents, renew, THOROUGH)
-    stay = _staying(residents, moving)  # a member who keeps its block is one of the others
-    finding = compare([before[at] for at in stay], [after[at] for at in stay])
+    finding, readings = _certified(stage, residents, before, moving, renew, screen)
     if moving:
-        readings = read(registry, [residents[at] for at in stay], [after[at] for at in stay])
         _commit(stage, group, run, moving, finding, readings)
     for each in arrivals:
         if each not in moving:
@@ -201,10 +197,17 @@ class Arrival:
         }  # fmt: skip
 
 
-def _staying(residents: Sequence[Character], moving: Sequence[Arrival]) -> list[int]:
-    """The places of those whom nobody of the arrivals replaces."""
+def _certified(stage: Stage, residents: list[Character], before: Sequence[Witness], moving: Sequence[Arrival],
+               renew: Callable[[], None], screen: Screen) -> tuple[Finding, list[Reading]]:  # fmt: skip
+    """What became of those whom nobody replaces; a member who keeps its block is one of them."""
+    from neekoctl.certifying import THOROUGH, bear_witness, compare, read
+
+    screen.say(f"witnessing the residents after: {len(residents)}")
+    after = bear_witness(stage, residents, renew, THOROUGH)  # the same list: of the first of it logits are taken
     leaving = {each.plan.replaced.id for each in moving if each.plan.replaced}
-    return [place for place, row in enumerate(residents) if row.id not in leaving]
+    stay = [place for place, row in enumerate(residents) if row.id not in leaving]
+    first, last = ([each[place] for place in stay] for each in (before, after))
+    return compare(first, last), read(stage.registry, [residents[place] for place in stay], last)
 
 
 def _arrivals(stage: Stage, group: Group, run: Trained, spoken: Sequence[Spoken], reservations: Sequence[Reservation],
