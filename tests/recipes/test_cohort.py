@@ -132,55 +132,44 @@ def test_a_shared_cohort_gives_everybody_one_block(bank: Bank) -> None:
     assert all(torch.equal(one.pairs[path].b, two.pairs[path].b) for path in one.pairs)
 
 
+def train(bank: Bank, people: list[Member], settings: CohortRecipe, path: Path, die: int | None = None) -> Learning:
+    """A run that is killed when so many steps are done."""
+    learning = Learning(bank, people, settings, seed=0)
+
+    def report(progress: Progress) -> None:
+        if progress.step == die:
+            raise KeyboardInterrupt
+
+    Run(learning, settings, path).go(report)
+    return learning
+
+
+def goes_on(bank: Bank, people: list[Member], settings: CohortRecipe, folder: Path, killed_after: int) -> bool:
+    """Whether a killed run comes to the same bytes as one that was not."""
+    whole = train(bank, people, settings, folder / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(bank, people, settings, folder / "part", killed_after)
+    resumed = train(bank, people, settings, folder / "part")
+    learned = [[*each.network.parameters(), *each.contrast.parameters()] for each in (whole, resumed)]
+    return all(torch.equal(one, two) for one, two in zip(*learned, strict=True))
+
+
 @pytest.mark.parametrize("killed_after", [2, 5])
 def test_a_killed_cohort_goes_on_to_the_same_bytes(killed_after: int, bank: Bank, tmp_path: Path,
                                                    monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     monkeypatch.setattr(running, "CHECKPOINT_SECONDS", 0)
     settings = recipe(persona=True, id_dropout=0.3)
-
-    def train(path: Path, die: int | None = None) -> Learning:
-        learning = Learning(bank, members(bank.base, personas=True), settings, seed=0)
-
-        def report(progress: Progress) -> None:
-            if progress.step == die:
-                raise KeyboardInterrupt
-
-        Run(learning, settings, path).go(report)
-        return learning
-
-    whole = train(tmp_path / "whole")
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "part", killed_after)
-    resumed = train(tmp_path / "part")
-    assert all(torch.equal(one, two) for one, two in
-               zip(whole.network.parameters(), resumed.network.parameters(), strict=True))  # fmt: skip
+    assert goes_on(bank, members(bank.base, personas=True), settings, tmp_path, killed_after)
 
 
 def test_a_checkpoint_comes_before_anybody_is_told_from_somebody(bank: Bank, tmp_path: Path,
                                                                  monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     """The contrastive loss has had no gradient in the first batches, which are of one character."""
     monkeypatch.setattr(running, "CHECKPOINT_SECONDS", 0)
-    settings = recipe(batch=4)
     many, few = members(bank.base)[:2]
-    uneven = [replace(many, rows=[*many.rows] * 6), replace(few, rows=few.rows[:1])]
-
-    def train(path: Path, die: int | None = None) -> Learning:
-        learning = Learning(bank, uneven, settings, seed=0)
-        assert len({sample.role for sample in learning.epoch(0)[0]}) == 1
-
-        def report(progress: Progress) -> None:
-            if progress.step == die:
-                raise KeyboardInterrupt
-
-        Run(learning, settings, path).go(report)
-        return learning
-
-    whole = train(tmp_path / "whole")
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "part", 1)
-    resumed = train(tmp_path / "part")
-    learned = [[*each.network.parameters(), *each.contrast.parameters()] for each in (whole, resumed)]
-    assert all(torch.equal(one, two) for one, two in zip(*learned, strict=True))
+    uneven, settings = [replace(many, rows=[*many.rows] * 6), replace(few, rows=few.rows[:1])], recipe(batch=4)
+    assert len({sample.role for sample in Learning(bank, uneven, settings, seed=0).epoch(0)[0]}) == 1
+    assert goes_on(bank, uneven, settings, tmp_path, killed_after=1)
 
 
 def test_a_loss_that_is_no_number_keeps_the_last_good_state(bank: Bank, tmp_path: Path,
