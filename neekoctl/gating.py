@@ -122,12 +122,13 @@ def _refit(registry: Registry, texts: Texts, newcomers: Collection[str], accept:
     evidence = {"questions": now.questions, "accuracy_before": before, "accuracy_now": now.accuracy}
     fitted_on = {"fitted_on": sorted(roles.everybody)}
     kept = active_gate(registry)
+    new = probes if accept else [each for each in probes if each[0].routed is None]
     if kept is not None and (before or 0.0) - (now.accuracy or 0.0) > TOLERANCE and not accept:
+        note_routes(registry, judge(Router(registry, texts), new).routed, kept.version, anew=False)
         return {"version": kept.version, "kept": True, **evidence}
     row = put_gate(registry, texts.provenance, settings, evidence | fitted_on)
     if learned is not None:
         _write_head(registry, row.version or 0, learned)
-    new = probes if accept else [each for each in probes if each[0].routed is None]
     note_routes(registry, judge(router, new).routed, row.version, anew=accept)
     return {"version": row.version, "kept": False, **evidence}
 

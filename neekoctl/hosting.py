@@ -8,10 +8,11 @@ from neekoctl.conversation import Conversation
 from neekoctl.routing import Router
 from neekoctl.stage import Say, Stage, bank_of, choose_bank, set_stage
 from recipes.gate import Decision
+from recipes.mentions import words_in
 from registry.store import Registry
 from registry.tables import Character
 
-WORDS_OF_AN_ANSWER = 6  # "Cleopatra, please": longer than that is a new question, not the answer to "who is meant?"
+WORDS_OF_AN_ANSWER = 6  # that name nobody: "the queen of Egypt"
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Host:
     def turn(self, text: str) -> tuple[Conversation | None, str]:
         """Who answers what; nobody (None) when the user must say first who is meant."""
         decision = self.decision = self.router.route([*self.turns, text], self.speaker)
-        if self._asked is not None and decision.owner is not None and len(text.split()) <= WORDS_OF_AN_ANSWER:
+        if self._asked is not None and decision.owner is not None and self._is_only_an_answer(text):
             text = self._asked
         self._asked = text if decision.outcome == "ambiguous" else None
         if decision.outcome == "ambiguous":
@@ -43,6 +44,14 @@ class Host:
         self.turns.append(text)
         self.speaker = self.router.character(decision.owner)
         return self._with(self.speaker), text
+
+    def _is_only_an_answer(self, text: str) -> bool:
+        """Whether it says who is meant, by name or in a few words, and asks nothing else."""
+        names = self.router.gate.names
+        left = names.besides_names(text)
+        if names.mentions(text):
+            return set(left) <= words_in("courtesy") | words_in("greetings")
+        return len(left) <= WORDS_OF_AN_ANSWER and not text.rstrip().endswith(("?", "？"))
 
     def question(self) -> str:
         """What to ask the user back."""

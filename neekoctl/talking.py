@@ -64,7 +64,7 @@ def talk(registry: Registry, options: TalkOptions) -> None:
         raise UsageError("--once needs something to say.")
     talk = _Talk(registry, options)
     if options.once is not None:
-        talk.once(options.once)
+        talk.once(options.once.encode(errors="replace").decode())  # an argument may hold any bytes, too
     elif sys.stdin.isatty():
         talk.repl()
     else:

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from os.path import commonprefix
 from typing import Any, NamedTuple
 
 from registry.errors import BaseError
@@ -88,8 +89,10 @@ class PromptForm:
     def _frame(self) -> tuple[str, str]:
         """What the template writes before a reply and not before one that is to come (its header, where
         `add_generation_prompt` does nothing), and what ends a turn: its own end, or eos where it has none."""
-        asked = {"role": "user", "content": "a"}
-        header, _, end = self._reply([asked, {"role": "assistant", "content": SAID}])[1].rpartition(SAID)
+        asked, said = {"role": "user", "content": "a"}, {"role": "assistant", "content": SAID}
+        header, _, last = self._reply([asked, said])[1].rpartition(SAID)
+        goes_on = self._render([asked, said, asked], False).partition(SAID)[2]
+        end = last if goes_on.startswith(last) else last.removesuffix(self._eos).rstrip()
         return header if header.strip() else "", end or self._eos
 
     def _closed(self, reply: Reply) -> list[int]:
@@ -106,6 +109,8 @@ class PromptForm:
             if message["role"] != "assistant":
                 continue
             lead, whole = self._reply(messages[: index + 1])
+            if not whole.endswith(end):  # what some templates write after the very last turn is none of its own
+                whole = whole.removesuffix(self._eos).rstrip()
             words = whole.removesuffix(end).removeprefix(header)
             last = Reply(_added(lead, last) + header, words, whole, lead + whole)
             found.append(last)
@@ -142,11 +147,12 @@ class PromptForm:
         return text
 
     def _accepts_system(self) -> bool:
+        """Whether it stands in the prompt, and still does once a reply follows."""
+        asked = [{"role": "system", "content": SAID}, {"role": "user", "content": "a"}]
         try:
-            text = self._apply([{"role": "system", "content": SAID}, {"role": "user", "content": "a"}])
+            return all(SAID in self._apply(each) for each in (asked, [*asked, {"role": "assistant", "content": "b"}]))
         except BaseError:
             return False
-        return SAID in text
 
     def _encode(self, text: str) -> list[int]:
         return self._tokenizer.encode(text, add_special_tokens=False) if text else []
@@ -166,10 +172,11 @@ def _added(text: str, last: Reply) -> str:
     """
     if text.startswith(last.until):
         return text[len(last.until) :]
-    _, kept, added = text.rpartition(last.whole)
-    if not kept:
+    same = len(commonprefix([text, last.until]))  # the reply begins there: the next turn may end in its words, too
+    place = text.find(last.whole, max(0, same - len(last.whole)))
+    if place < 0:
         raise BaseError("The base's chat template rewrites what was said before, so it cannot be trained on.")
-    return added
+    return text[place + len(last.whole) :]
 
 
 def _without_system(messages: Messages) -> Messages:

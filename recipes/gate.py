@@ -26,6 +26,7 @@ import numpy as np
 
 from recipes.mentions import Manner, Mention, Names
 from registry.errors import UsageError
+from registry.names import CONTROLS
 from registry.roles import KINDS, Roles
 
 SIGNALS = ("all", "mention", "prototypes", "head", "similarity")  # all: mention, then prototypes
@@ -101,7 +102,7 @@ class Scorer:
         if self.signal == "head":
             return self._by_head(turns, rows, itself)
         cosines = turns @ rows.T
-        if itself is not None and self.signal == "prototypes":
+        if itself is not None and (self.signal == "prototypes" or rows is self.nobody):  # a role is no prompt
             cosines[np.arange(len(turns)), itself] = -1.0
         return nearest_mean(cosines)
 
@@ -144,9 +145,10 @@ class Gate:
             return named
         if self.signal == "mention":
             return Decision("unknown", None, [], "nobody is named")
-        aside = {owner for each in mentions if each.manner <= Manner.TOPIC for owner in each.owners}
+        refused, topics = ({owner for each in mentions if each.manner == manner for owner in each.owners}
+                           for manner in (Manner.REFUSED, Manner.TOPIC))  # fmt: skip
         vectors = encode([turn[-LONGEST_TURN:] for turn in turns[-TURNS:]])
-        return self._by_words(vectors, speaker, {owner for owner in aside if owner != speaker})
+        return self._by_words(vectors, None if speaker in refused else speaker, refused | topics - {speaker})
 
     # by name
 
@@ -155,7 +157,7 @@ class Gate:
         if self.signal not in ("all", "mention"):
             return None
         manner = max((each.manner for each in mentions), default=Manner.REFUSED)
-        strange = self.names.stranger(text)
+        strange = self.names.stranger(text, speaker is not None or manner == Manner.ADDRESSED)
         if strange and manner < Manner.CALLED:
             return Decision("unknown", None, [], f"{strange} does not live here")
         if manner < (Manner.NAMED if speaker is None else Manner.ADDRESSED):
@@ -206,8 +208,8 @@ class Gate:
 
 
 def readable(text: str) -> str:
-    """Without control characters; line ends and tabs stay."""
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else " " for letter in text)
+    """Without control characters, and as UTF-8 can have it; line ends and tabs stay."""
+    return CONTROLS.sub(" ", text.encode(errors="replace").decode())
 
 
 def logits_of(scores: np.ndarray, settings: Settings) -> np.ndarray:

@@ -12,8 +12,9 @@ from enum import IntEnum
 from functools import cache
 from importlib import resources
 from itertools import islice
+from unicodedata import category, normalize
 
-from registry.names import fold
+from registry.names import JOINERS, fold
 
 LONGEST_TEXT = 20_000  # characters looked at: whoever is meant is named at the beginning or at the end
 LONGEST_NAME = 8  # words
@@ -22,7 +23,9 @@ MOST = 100  # names of one text
 SHORTEST_PART = 3  # letters of a part of a name that may stand for the whole
 SHORTEST_SLIP = 5  # letters of a word in which one wrong letter is forgiven; from 8 on, two
 
-WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+(?:['’-][^\W_]+)*")
+MARKS = "".join(letter for letter in map(chr, range(0x300, 0x10000)) if category(letter)[0] == "M") + "".join(JOINERS)
+LETTERS = rf"(?:[^\W_][{MARKS}]*)+"  # vowel signs are marks in Indic scripts, and no \w
+WORD = re.compile(rf"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|{LETTERS}(?:['’-]{LETTERS})*")
 QUOTED = re.compile(
     r"```(?:(?!```).){0,4000}```|`[^`]{0,400}`|\"[^\"]{0,2000}\"|“[^”]{0,2000}”|„[^“”]{0,2000}[“”]|«[^»]{0,2000}»"
     r"|「[^」]{0,2000}」|(?<!\w)'[^'\n]{0,200}'(?!\w)",
@@ -65,11 +68,15 @@ ABOUT = re.compile(
 YOU = re.compile(
     r"\b(?:you|your|yours|yourself|du|dein\w*|sie|ihr\w*|tu|toi|votre|vous|usted|tus?)\b|[你您]", re.IGNORECASE
 )
-CALL_ON_SOMEBODY = re.compile(
-    r"\b(?:(?i:answer|speak|reply|respond|act|talk|pose|go on|continue)\b[^.!?,;]{0,80}?\b(?i:as)"
-    r"|(?i:pretend\s+to\s+be|you\s+are(?:\s+now)?|let|switch\s+to|talk\s+to|speak\s+to|chat\s+with|ask))"
-    r"\s+(?P<name>[A-Z][^\W_]+(?:\s+[A-Z][^\W_]+){0,2})"
+NEGATED = re.compile(  # "do not answer as", "I don't want to talk to"; not "don't be shy but be", "can't wait to ask"
+    r"(?<!why )(?:\b(?:not|never|stop|no\s+longer)\b|n['’]t\b)(?:(?!\bbut\b|\bwait\b|\bwhy\b)[^,;:—])*$", re.IGNORECASE
 )
+CASTING = (r"(?i:answer|speak|reply|respond|act|talk|pose|go on|continue)\b[^.!?,;]{0,80}?\b(?i:as)"
+           r"|(?i:pretend\s+to\s+be|switch\s+to)")  # fmt: skip
+CALLING = r"(?i:you\s+are(?:\s+now)?|let|talk\s+to|speak\s+to|chat\s+with|ask)"  # or so one speaks to whoever is there
+SOMEBODY = r"\s+(?P<name>[A-Z][^\W_]+(?:\s+[A-Z][^\W_]+){0,2})"
+CAST_SOMEBODY = re.compile(rf"\b(?:{CASTING}){SOMEBODY}")
+CALL_ON_SOMEBODY = re.compile(rf"\b(?:{CASTING}|{CALLING}){SOMEBODY}")
 
 
 class Manner(IntEnum):
@@ -101,8 +108,8 @@ class _Token:
 
 @cache
 def words_in(file: str) -> frozenset[str]:
-    """A list of words that ships with the gate: `common` are names only when they are written or placed as one, and
-    `greetings` may stand before the name of whoever is spoken to."""
+    """A list of words that ships with the gate: `common` are names only when they are written or placed as one,
+    `greetings` may stand before the name of whoever is spoken to, and `courtesy` beside a name that answers "who?"."""
     return frozenset((resources.files("recipes") / "gate_data" / f"{file}.txt").read_text(encoding="utf-8").split())
 
 
@@ -115,7 +122,7 @@ class Names:
         self._slips: dict[tuple[str, int], list[str]] = {}  # (first letter, length) -> words of names
         for owner, names in handles.items():
             for name in names:
-                self._add(tuple(token.key for token in _tokens(name)), owner)
+                self._add(tuple(token.key for token in _tokens(normalize("NFC", name))), owner)
         for part in self._parts.keys() | {key[0] for key in self._whole if len(key) == 1}:
             self._slips.setdefault((part[0], len(part)), []).append(part)
 
@@ -124,7 +131,7 @@ class Names:
             return
         self._whole.setdefault(key[:LONGEST_NAME], set()).add(owner)
         for part in key if len(key) > 1 else ():
-            if len(part) >= SHORTEST_PART and part not in words_in("common"):
+            if len(part) >= SHORTEST_PART and part not in words_in("common") and not part.isdigit():
                 self._parts.setdefault(part, set()).add(owner)
 
     def mentions(self, text: str) -> list[Mention]:
@@ -134,10 +141,11 @@ class Names:
         tokens = list(_tokens(open_text))
         return list(islice(self._found(open_text, tokens), MOST))
 
-    def stranger(self, text: str) -> str | None:
-        """The name called upon last, when nobody here answers to it."""
+    def stranger(self, text: str, in_conversation: bool = False) -> str | None:
+        """The name called upon last, when nobody here answers to it. In a conversation "you are Roman" and "talk to
+        Brutus" are said to whoever speaks, and only a part to play calls upon somebody."""
         open_text = self._without_quotes(_both_ends(text))
-        found = CALL_ON_SOMEBODY.finditer(open_text)
+        found = (CAST_SOMEBODY if in_conversation else CALL_ON_SOMEBODY).finditer(open_text)
         calls = [call for call in found if not ASKED.search(_sentence_until(open_text, call.start()))]
         if not calls:
             return None
@@ -145,6 +153,12 @@ class Names:
         known = [each for each in self.mentions(open_text) if each.start >= calls[-1].start("name")]
         ordinary = all(token.key in words_in("common") for token in _tokens(name))
         return None if known or ordinary else name
+
+    def besides_names(self, text: str) -> list[str]:
+        """The words of a text that name nobody."""
+        text = _both_ends(text)
+        spans = [(each.start, each.start + len(each.text)) for each in self.mentions(text)]
+        return [token.key for token in _tokens(text) if not any(start <= token.start < stop for start, stop in spans)]
 
     def _without_quotes(self, text: str) -> str:
         """Blanks for what is quoted, so that places stay what they are; a quoted name alone stays readable."""
@@ -219,12 +233,14 @@ class Names:
 
 
 def _tokens(text: str) -> Iterator[_Token]:
+    """Words, of a text whose letters are composed (NFC)."""
     for match in WORD.finditer(text):
         word = re.sub(r"['’]s$", "", match[0])
         yield _Token(fold(word), match.start(), match.end())
 
 
 def _both_ends(text: str) -> str:
+    text = normalize("NFC", text)  # as names are compared: letters with their accents, however they were typed
     if len(text) <= LONGEST_TEXT:
         return text
     return text[: LONGEST_TEXT // 2] + "\n" + text[-LONGEST_TEXT // 2 :]
@@ -239,7 +255,7 @@ def _manner(text: str, start: int, end: int) -> Manner:
     before = _sentence_until(text, start)
     after = SENTENCE_END.split(text[end : end + REACH])[0]
     possessive = text[:end].endswith(("'s", "’s")) or after.startswith("的") and not after.startswith(IN_THE_PART)
-    if REFUSAL.search(before):
+    if REFUSAL.search(before) or _is_called(before) and NEGATED.search(before) and "why" not in before.lower().split():
         return Manner.REFUSED
     if not possessive and (_is_corrected(before, after) or _is_called(before)):
         return Manner.CALLED

@@ -68,7 +68,7 @@ def _route(registry: Registry, found: Sequence[Checked], say: Say) -> int:
     router, left = Router(registry, texts_of(registry, None, say)), 0
     for each in found:
         probes = registry.probes(each.row)
-        known = [probe for probe in probes if probe.routed is not None]
+        known = [probe for probe in probes if probe.routed is not None and "probes" not in each.faults]
         routed = judge(router, [(probe, each.row.name) for probe in known]).routed
         each.routes = [Route(each.row.name, probe.prompt[-1]["content"], probe.routed or "", routed[probe.id or 0])
                        for probe in known if probe.id in routed]  # fmt: skip

@@ -68,6 +68,7 @@ def test_a_gate_that_finds_residents_less_often_is_not_put_in_use_unless_accepte
     done = neekoctl("add-character", write_profile(tmp_path, "Cat"), *QUICK, "--json")
     assert (done.code, done.document["gate"]["kept"], "--accept-gate" in done.err) == (0, True, True)
     assert active_gate(registry) == version
+    assert all(probe.routed_by == version.version for probe, owner in probes_of_everybody(registry) if owner == "Cat")
     taken = neekoctl("add-character", write_profile(tmp_path, "Dog"), *QUICK, "--accept-gate", "--json")
     assert taken.document["gate"]["kept"] is False
     now = active_gate(registry)
@@ -88,6 +89,28 @@ def test_chat_without_a_name_asks_lets_answer_and_hands_over(neekoctl) -> None:
     assert piped.code == 0
     assert "Who is meant: Ant or Bee?" in piped.out
     assert piped.err.index("Bee answers") < piped.err.index("Ant answers")
+
+
+@pytest.mark.usefixtures("two")
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [("Bee, please", "Ant, Bee: hello!"), ("I meant Bee", "Ant, Bee: hello!"), ("Bee, how old are you?", "")],
+)
+def test_only_an_answer_to_who_is_meant_brings_the_question_back(answer: str, said: str, registry: Registry) -> None:
+    from neekoctl.hosting import Host
+    from neekoctl.routing import Router, texts_of
+
+    host = Host(registry, Router(registry, texts_of(registry, None, lambda _: None)), None, lambda _: None)
+    assert host.turn("Ant, Bee: hello!")[0] is None
+    conversation, text = host.turn(answer)
+    assert (conversation.speaker.name, text) == ("Bee", said or answer)
+
+
+@pytest.mark.usefixtures("two")
+@pytest.mark.parametrize("text", ["\U0001fa77", "\u200b", "caf\udce9"], ids=["new-emoji", "no-width", "broken-byte"])
+def test_what_cannot_be_shown_is_routed_all_the_same(text: str, neekoctl) -> None:
+    assert neekoctl("route", text, "--json").document["decision"] in ("match", "ambiguous", "unknown")
+    assert neekoctl("chat", "--as", "Ant", "--once", text, "--max-new-tokens", 2).code == 0
 
 
 @pytest.mark.usefixtures("two")

@@ -46,16 +46,26 @@ BOT = (  # its header is not in the prompt, and has the letters of many a word
     "{% for message in messages %}<{{ 'bot' if message['role'] == 'assistant' else 'you' }}>: {{ message['content'] }}"
     "<|im_end|>{% endfor %}"
 )
+FINAL = (  # ends the talk, and not each turn, with eos
+    "{% for message in messages %}<|{{ message['role'] }}|>\n{{ message['content'] }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% else %}{{ eos_token }}{% endif %}"
+)
+LATE = (  # tells the system message with the last question, while there is no reply to it
+    "{% for message in messages if message['role'] != 'system' %}{% if message['role'] == 'user' %}[INST]"
+    "{% if loop.last and messages[0]['role'] == 'system' %}{{ messages[0]['content'] }}\n\n{% endif %}"
+    "{{ message['content'] }}[/INST]{% else %}{{ message['content'] }}{{ eos_token }}{% endif %}{% endfor %}"
+)
 FORGETFUL = (  # rewrites the question once there is a reply
     "{% for message in messages %}{% if loop.last or message['role'] != 'user' %}{{ message['content'] }}|"
     "{% else %}...|{% endif %}{% endfor %}"
 )
 TEMPLATES: dict[str, str | None] = {
     "chatml": CHATML, "none": None, "gemma": GEMMA, "silent": SILENT, "open": OPEN, "llama2": LLAMA2,
-    "thoughtful": THOUGHTFUL, "headed": HEADED, "bot": BOT,
+    "thoughtful": THOUGHTFUL, "headed": HEADED, "bot": BOT, "final": FINAL, "late": LATE,
 }  # fmt: skip
 END = {"chatml": "<|im_end|>", "none": "<|im_end|>", "gemma": "<end_of_turn>", "silent": "</s>", "open": "<|im_end|>",
-       "llama2": " <|im_end|>", "thoughtful": "<|im_end|>", "headed": "<|im_end|>", "bot": "<|im_end|>"}  # fmt: skip
+       "llama2": " <|im_end|>", "thoughtful": "<|im_end|>", "headed": "<|im_end|>", "bot": "<|im_end|>",
+       "final": "<|end|>", "late": "<|im_end|>"}  # fmt: skip
 BEFORE = {"llama2": " "}  # what the template writes between the prompt and the words
 
 TALK: Messages = [
@@ -107,6 +117,15 @@ def test_a_thought_that_is_taken_back_takes_nothing_else_with_it(tokenizer: Any)
     thought, asked = "<think>\n\n</think>\n\n", TALK[2]["content"]
     assert text.endswith(f"{thought}I am Moth. Dust, dust!<|im_end|>\n<|im_start|>user\n{asked}<|im_end|>\n"
                          f"<|im_start|>assistant\n{thought}")  # fmt: skip
+
+
+def test_a_question_that_repeats_the_reply_before_stays_whole(tokenizer: Any) -> None:
+    form = form_of(tokenizer, THOUGHTFUL)
+    talk = [{"role": "user", "content": "Well?"}, {"role": "assistant", "content": "Yes."},
+            {"role": "user", "content": "Is that a yes? Yes."}]  # fmt: skip
+    assert "<|im_start|>user\nIs that a yes? Yes.<|im_end|>" in decoded(tokenizer, form.prompt(talk))
+    row = form.row([*talk, {"role": "assistant", "content": "Of course."}])
+    assert "<|im_start|>user\nIs that a yes? Yes.<|im_end|>" in decoded(tokenizer, row.tokens)
 
 
 def test_a_template_that_tells_the_date_tells_the_same_one_every_day(tokenizer: Any) -> None:

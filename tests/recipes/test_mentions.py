@@ -15,6 +15,9 @@ PEOPLE = {
     6: ["Chloé O'Brien"],
     7: ["Martin Luther King", "MLK"],
     8: ["Martin Eden"],
+    9: ["राम"],
+    10: ["महात्मा गांधी"],
+    11: ["HAL 9000"],
 }
 NAMES = Names(PEOPLE)
 
@@ -45,6 +48,9 @@ def last_called(text: str) -> set[int] | None:
         ("孙悟空你好", {4}),
         ("请问美猴王在哪里", {4}),
         ("Ｃａｅｓａｒ?", {1}),
+        ("Hello Chloe\u0301 O'Brien", {6}),  # an accent typed apart
+        ("राम, नमस्ते", {9}),
+        ("गांधी जी, नमस्ते", {10}),
     ],
 )
 def test_a_name_counts_in_any_dress(text: str, owners: set[int]) -> None:
@@ -54,7 +60,7 @@ def test_a_name_counts_in_any_dress(text: str, owners: set[int]) -> None:
 @pytest.mark.parametrize(
     "text",
     ["Will it rain?", "I hope you will.", "What is the king of fruits?", "They seized her.", "", "   ", "12345 !!!",
-     "Eden is a garden", "I will", "Please be kind."],
+     "Eden is a garden", "I will", "Please be kind.", "रामायण क्या है", "What is 9000 plus 1?"],
 )  # fmt: skip
 def test_everyday_words_name_nobody(text: str) -> None:
     assert [each for each, _ in found(text) if each != {8}] == []
@@ -94,6 +100,13 @@ def test_whoever_is_called_upon_last_is_meant(text: str, owner: int) -> None:
         ("Who was braver, Caesar or Cleopatra", [({1}, "NAMED"), ({2}, "NAMED")]),
         ("Caesar's death changed your life.", [({1}, "TOPIC")]),
         ("anyone but Caesar", [({1}, "REFUSED")]),
+        ("Do not answer as Caesar.", [({1}, "REFUSED")]),
+        ("Don’t let Caesar answer.", [({1}, "REFUSED")]),
+        ("I don't want to talk to Caesar.", [({1}, "REFUSED")]),
+        ("Never speak like Caesar again", [({1}, "REFUSED")]),
+        ("I can't wait to talk to Caesar", [({1}, "CALLED")]),
+        ("Why don't we let Caesar answer?", [({1}, "CALLED")]),
+        ("Do not be shy, answer as Caesar", [({1}, "CALLED")]),
         ("Caesar, did you ever talk to Cleopatra?", [({1}, "ADDRESSED"), ({2}, "TOPIC")]),
         ("Caesar, what would you ask Cleopatra?", [({1}, "ADDRESSED"), ({2}, "NAMED")]),
         ("Caesar, why did you let Cleopatra go?", [({1}, "ADDRESSED"), ({2}, "NAMED")]),
@@ -129,6 +142,20 @@ def test_a_name_that_is_all_that_is_quoted_is_a_name() -> None:
 )  # fmt: skip
 def test_somebody_who_does_not_live_here_is_noticed(text: str, stranger: str | None) -> None:
     assert NAMES.stranger(text) == stranger
+
+
+@pytest.mark.parametrize(
+    ("text", "stranger"),
+    [("You are British, aren't you?", None), ("I will ask Brutus.", None), ("Let Rome burn!", None),
+     ("You should talk to Brutus.", None), ("Switch to Brutus", "Brutus"), ("Now answer as Brutus.", "Brutus")],
+)  # fmt: skip
+def test_in_a_conversation_only_a_part_to_play_calls_upon_a_stranger(text: str, stranger: str | None) -> None:
+    assert NAMES.stranger(text, in_conversation=True) == stranger
+
+
+def test_what_is_said_besides_names() -> None:
+    assert NAMES.besides_names("Caesar, please") == ["please"]
+    assert NAMES.besides_names("Caesar, how old are you?") == ["how", "old", "are", "you"]
 
 
 LONG = {"one-word": "x" * 100_000, "as": "as " * 33_000, "names": "Caesar " * 15_000, "quotes": '"' * 99_999,
