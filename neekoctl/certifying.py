@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -80,7 +81,7 @@ def read(registry: Registry, residents: Sequence[Character], witnesses: Sequence
     """What was seen of the residents, as readings beside their baselines over the same probes."""
     found = []
     for row, witness in zip(residents, witnesses, strict=True):
-        if witness.seen:
+        if witness.seen and all(math.isfinite(each.total) for each in witness.seen.scores):
             probes = registry.probes(row)[: len(witness.seen.scores)]
             found.append(_reading(row.id or 0, probes, sum(each.total for each in witness.seen.scores)))
     return found

@@ -51,7 +51,7 @@ class Boundary(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            going_on = f" but the state of its training: {RESUME}" if _trained_on_the_way() else ""
+            going_on = f" but the state of its training: {RESUME}" if _trained_on_the_way(ctx) else ""
             _explain(f"Stopped; nothing half-made was kept{going_on}.", None)
             raise typer.Exit(1) from None
         except Exception as error:  # noqa: BLE001  the last wall before the user
@@ -59,16 +59,21 @@ class Boundary(TyperGroup):
                 _document(getattr(error, "format_message", str)(), error)  # a usage error, which Typer tells
                 raise
             sentence = _sentence(error)
-            unsaid = "--resume" not in sentence and _trained_on_the_way()
+            unsaid = "--resume" not in sentence and _trained_on_the_way(ctx)
             _explain(f"{sentence} The state of its training is kept: {RESUME}." if unsaid else sentence, error)
             raise typer.Exit(getattr(error, "exit_code", 1)) from None
 
 
-def _trained_on_the_way() -> bool:
-    """Whether a training was saved since this command began."""
+def _trained_on_the_way(ctx: typer.Context) -> bool:
+    """Whether a training was saved since this command, one that trains, began."""
+    from registry.errors import NeekoError
     from registry.layout import Layout
 
-    return any(path.stat().st_mtime >= STARTED for path in Layout.default().checkpoints.glob("*.safetensors"))
+    if ctx.invoked_subcommand not in ("add-character", "cohort"):
+        return False
+    with suppress(NeekoError, OSError):  # no home, or somebody else's checkpoint that is gone by now
+        return any(path.stat().st_mtime >= STARTED for path in Layout.default().checkpoints.glob("*.safetensors"))
+    return False
 
 
 def _is_expected(error: Exception) -> bool:

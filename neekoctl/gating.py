@@ -16,7 +16,16 @@ import numpy as np
 
 from neekoctl.routing import Router, Texts, everybodys_names, head_path, nobody_yet, nobodys_vectors
 from recipes.gate import SCORED, Decision, Gate, Scorer, Settings
-from registry.gates import Vectors, active_gate, embed_anew, note_routes, probes_of_everybody, prototypes_of, put_gate
+from registry.gates import (
+    Vectors,
+    active_gate,
+    embed_anew,
+    fitting,
+    note_routes,
+    probes_of_everybody,
+    prototypes_of,
+    put_gate,
+)
 from registry.profile import Profile
 from registry.roles import Roles, load_roles
 from registry.store import Registry
@@ -103,10 +112,7 @@ def refit(registry: Registry, texts: Texts, *, newcomers: Collection[str] = (), 
     since), by more than `TOLERANCE`, and nobody accepts that now. One fitting at a time: whoever comes later fits with
     everybody who moved in meanwhile, so that the last version knows them all.
     """
-    from filelock import FileLock
-
-    registry.layout.gates.mkdir(parents=True, exist_ok=True)
-    with FileLock(registry.layout.gates / "fitting.lock"):
+    with fitting(registry):
         return _refit(registry, texts, newcomers, accept, head)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from neekoctl.routing import texts_of
 from recipes.sources import folder_of
 from registry.arriving import Arrival, load
-from registry.errors import NeekoError
 from registry.store import Registry
 
 
@@ -26,14 +25,15 @@ def _refitted(registry: Registry, newcomers: Collection[str], say: Callable[[str
     """The version in use after a refit; None, and told, when there is none. Everybody has moved in by now."""
     from neekoctl.gating import refit
 
-    texts = texts_of(registry, None, say)
-    if not (folder_of(registry.layout, texts.name) / "config.json").is_file():
-        say(f"the gate is not fitted to the newcomers: `neekoctl gate rebuild` does it, and needs {texts.name}")
-        return None
     try:
+        texts = texts_of(registry, None, say)
+        if not (folder_of(registry.layout, texts.name) / "config.json").is_file():
+            say(f"the gate is not fitted to the newcomers: `neekoctl gate rebuild` does it, and needs {texts.name}")
+            return None
         found = refit(registry, texts, newcomers=newcomers)
-    except NeekoError as error:
-        say(f"the gate stays as it was ({error}): run `neekoctl gate rebuild`")
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  whatever it is, they have moved in
+        why = str(error) or type(error).__name__
+        say(f"{', '.join(newcomers)} moved in, and the gate stays as it was ({why}): run `neekoctl gate rebuild`")
         return None
     if found["kept"]:
         say("a gate fitted to everybody would lose some residents: `neekoctl gate rebuild` takes it all the same")

@@ -96,7 +96,7 @@ def plan(registry: Registry, request: Request, say: Callable[[str], None]) -> Pl
     if choice is not None:
         kinship.refuse(registry, bank, profile, request.profile.name, choice, replaced)
     parts = _parts(request, profile)
-    cohort = _cohort(registry, request, recipe.system_message, bank, say)
+    cohort = _cohort(registry, request, recipe, bank, say)
     found = Plan(request, profile, recipe, parts, bank, choice, replaced=replaced)
     if cohort is None:
         return found
@@ -154,17 +154,19 @@ def _choice(registry: Registry, request: Request, profile: Profile, bank: Bank,
     return None if request.strategy == "auto" and none_found and request.choice == Choice() else request.choice
 
 
-def _cohort(registry: Registry, request: Request, told: str, bank: Bank,
+def _cohort(registry: Registry, request: Request, recipe: Recipe, bank: Bank,
             say: Callable[[str], None]) -> Cohort | None:  # fmt: skip
-    """The cohort that is wanted; `auto` takes the newest where there is one whose members are told the same.
+    """The cohort that is wanted; `auto` takes the newest where there is one that suits what else is asked for.
 
     Raises:
         UsageError: there is none, or it reads no personas and is to read one.
         CohortDamaged: its files are not what was stored.
     """
     if not request.comes_to_a_cohort and not request.from_profile and request.cohort is None:
-        return _newest(registry, bank, told, say) if request.strategy == "auto" else None
+        return _newest(registry, bank, request, recipe, say) if request.strategy == "auto" else None
     row = newest_cohort(registry, bank, request.cohort)
+    if request.strategy == "auto" and (why := _other_size(row, request, recipe)):
+        raise UsageError(f"The cohort {row.name} {why}: leave --rank and --set alpha out, or --cohort.")
     verified_cohort(registry, row)  # before a model is loaded for nothing
     if request.from_profile and row.encoder is None:
         raise UsageError(f"The cohort {row.name} reads no personas: train one with `--set persona=true`, or leave "
@@ -172,16 +174,24 @@ def _cohort(registry: Registry, request: Request, told: str, bank: Bank,
     return row
 
 
-def _newest(registry: Registry, bank: Bank, told: str, say: Callable[[str], None]) -> Cohort | None:
-    """`auto` does without a cohort whose files are damaged, and without one under another system message: what it
-    compares is to be compared under one. Both are said."""
+def _newest(registry: Registry, bank: Bank, request: Request, recipe: Recipe,
+            say: Callable[[str], None]) -> Cohort | None:  # fmt: skip
+    """`auto` does without a cohort whose files are damaged, whose blocks have another size than is asked for, or one
+    under another system message: what it compares is to be compared under one. It says so."""
     for row in reversed([row for row in cohorts(registry) if row.bank_id == bank.id]):
-        other = row.recipe["system_message"]
-        if other == told and is_whole(registry, row):
+        other, told = row.recipe["system_message"], recipe.system_message
+        why = f"is told {other!r}, and not {told!r}" if other != told else _other_size(row, request, recipe)
+        if not why and is_whole(registry, row):
             return row
-        said = f"cohort {row.name} is told {other!r}, and not {told!r}"
-        say(f"{harm(row) if other == told else said}: going on without it")
+        say(f"{f'cohort {row.name} {why}' if why else harm(row)}: going on without it")
     return None
+
+
+def _other_size(row: Cohort, request: Request, recipe: Recipe) -> str:
+    """How a cohort's blocks differ from what is asked for, in words."""
+    asked = {"rank": request.names_a_rank, "alpha": request.sets("alpha")}
+    other = [key for key, named in asked.items() if named and row.recipe[key] != getattr(recipe, key)]
+    return f"writes blocks of {other[0]} {row.recipe[other[0]]}" if other else ""
 
 
 def with_kin(registry: Registry, plan: Plan, encoder: str, persona: Prototype) -> Plan:
@@ -199,7 +209,8 @@ def with_kin(registry: Registry, plan: Plan, encoder: str, persona: Prototype) -
                              but=plan.replaced)  # fmt: skip
     widths = [each.character.stop - each.character.start for each in kin]
     width = plan.recipe.rank if request.names_a_rank else request.merging.rank(widths)
-    request.merging.refuse(widths, [each.weight for each in kin], width)
+    alphas = [float(each.character.recipe["alpha"]) for each in kin]
+    request.merging.refuse(widths, alphas, [each.weight for each in kin], width)
     return replace(plan, kin=tuple(kin), width=width)
 
 

@@ -81,11 +81,11 @@ def choose_bank(registry: Registry, base: str | None, *, say: Say) -> Bank:
     name = canonical(registry, base or DEFAULT_BASE)
     found = fingerprint(registry.layout, local_folder(registry.layout, base or DEFAULT_BASE, say=say))
     for bank in banks:
-        if bank.base == name and bank.fingerprint != found:
-            raise _mismatch(bank, found)
-    for bank in banks:
         if bank.fingerprint == found:
             return _followed(registry, bank, name)
+    for bank in banks:  # a merged bundle may have brought another one of this name
+        if bank.base == name:
+            raise _mismatch(bank, found)
     return Bank(base=name, fingerprint=found, capacity=CAPACITY)
 
 
@@ -112,7 +112,9 @@ def existing_banks(registry: Registry, base: str | None) -> list[Bank]:
     if base is not None:
         name, folder = canonical(registry, base), folder_of(registry.layout, base)
         found = fingerprint(registry.layout, folder) if (folder / "config.json").is_file() else None
-        banks = [_followed(registry, bank, name) for bank in banks if bank.base == name or bank.fingerprint == found]
+        same = [bank for bank in banks if bank.fingerprint == found]
+        called = [bank for bank in banks if bank.base == name]
+        banks = [_followed(registry, bank, name) for bank in same or called]
     if not banks:
         raise UsageError("There is no such bank yet: it is made when the first character is added.")
     return banks
@@ -121,7 +123,8 @@ def existing_banks(registry: Registry, base: str | None) -> list[Bank]:
 def the_one(banks: list[Bank]) -> Bank:
     """The only bank of the list. Raises UsageError when there are several."""
     if len(banks) > 1:
-        raise UsageError(f"There are several banks: choose with --base {' | '.join(bank.base for bank in banks)}.")
+        names = " | ".join(bank.base for bank in banks)
+        raise UsageError(f"There are several banks: choose with --base {names}.")
     return banks[0]
 
 

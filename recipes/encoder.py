@@ -39,8 +39,16 @@ def load_encoder(folder: Path, *, name: str, fingerprint: str) -> Encoder:
     quiet_transformers()
     if not (folder / "modules.json").is_file():
         raise BaseError(f"{name} cannot be loaded as a sentence encoder: it has no modules.json.")
+    if pickled := _pickled(folder):
+        raise BaseError(f"{name} holds {pickled}, and only safetensors are loaded: take another encoder.")
     try:
         model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
     except Exception as error:  # noqa: BLE001  a damaged folder makes the readers raise anything
         raise BaseError(f"{name} cannot be loaded as a sentence encoder ({error}).") from error
     return Encoder(name, fingerprint, model)
+
+
+def _pickled(folder: Path) -> str | None:
+    """The first file of weights that only pickle reads."""
+    found = sorted(folder.rglob("pytorch_model.bin"))
+    return next((str(path.relative_to(folder)) for path in found if not [*path.parent.glob("*.safetensors")]), None)

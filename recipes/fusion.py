@@ -72,8 +72,9 @@ def _tuned(task: Task) -> tuple[list[float], dict[str, float]]:
     start = np.array([each.weight for each in task.neighbours])
     lowest = LEAST_WEIGHT if task.merging.method in SIGN_ELECTING else -LARGEST_WEIGHT
     with suppress(_OutOfTime):
+        nll(start)  # near a bound COBYQA would begin elsewhere
         minimize(nll, start, method="COBYQA", bounds=[(lowest, LARGEST_WEIGHT)] * len(start),
-                 options={"maxfev": PASSES, "initial_tr_radius": 0.3, "final_tr_radius": PRECISION})  # fmt: skip
+                 options={"maxfev": PASSES - 1, "initial_tr_radius": 0.3, "final_tr_radius": PRECISION})  # fmt: skip
     best, weights = min(passes)
     return weights, {"passes": len(passes), "tuned_on": len(rows), "tuned_from": passes[0][0], "tuned_to": best}
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from recipes.block import Block, Pair
-from recipes.recipe import FACTOR_WISE, Merging
+from recipes.recipe import Merging
 from registry.errors import UsageError
 
 
@@ -133,9 +133,8 @@ def merge(parts: Sequence[Part], how: Merging, rank: int, *, seed: int = 0) -> M
     Raises:
         UsageError: the method cannot merge these blocks, or not into this rank.
     """
-    how.refuse([part.block.rank for part in parts], [part.weight for part in parts], rank)
-    if how.method in FACTOR_WISE and len({part.block.alpha for part in parts}) > 1:
-        raise UsageError(f"--merge {how.method} needs blocks of one alpha, and these have several: use --merge svd.")
+    blocks = [part.block for part in parts]
+    how.refuse([each.rank for each in blocks], [each.alpha for each in blocks], [part.weight for part in parts], rank)
     terms = {module: _terms(parts, module) for module in sorted({path for part in parts for path in part.block.pairs})}
     if how.method == "svd":
         return _by_spectrum({module: spectrum(found) for module, found in terms.items()}, how, rank)

@@ -57,12 +57,16 @@ class Merging(BaseModel):
         together = min(sum(ranks), LARGEST_RANK) if self.energy is not None else sum(ranks)
         return together if self.method == "cat" or self.energy is not None else max(ranks)
 
-    def refuse(self, ranks: Sequence[int], weights: Sequence[float], rank: int) -> None:
-        """Raises UsageError when the method cannot make a block of `rank` from parents of these ranks and weights."""
+    def refuse(self, ranks: Sequence[int], alphas: Sequence[float], weights: Sequence[float], rank: int) -> None:
+        """Raises UsageError when the method cannot make a block of `rank` from such parents."""
         if self.method in FACTOR_WISE and len(set(ranks)) > 1:
             raise UsageError(
                 f"--merge {self.method} needs blocks of one rank, and these have {', '.join(map(str, ranks))}: choose "
                 f"others with --from, or use --merge svd."
+            )
+        if self.method in FACTOR_WISE and len(set(alphas)) > 1:
+            raise UsageError(
+                f"--merge {self.method} needs blocks of one alpha, and these have several: use --merge svd."
             )
         if self.method in SIGN_ELECTING and min(weights) < 0:
             raise UsageError(

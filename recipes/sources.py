@@ -237,9 +237,12 @@ def convert_gguf(path: Path, folder: Path) -> None:
     try:
         where: dict[str, Any] = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name,
                                  "trust_remote_code": False}  # fmt: skip
-        model = AutoModelForCausalLM.from_pretrained(
-            **where, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            **where, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True), output_loading_info=True
         )
+        model, loading = loaded
+        if missing := sorted(loading["missing_keys"]):  # transformers would invent them
+            raise ValueError(f"{missing[0]} is not in it; parts are joined with llama-gguf-split --merge")
         tokenizer = AutoTokenizer.from_pretrained(**where)
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)

@@ -23,7 +23,7 @@ from registry.cohorts import FILES as COHORT_FILES
 from registry.cohorts import verified_cohort
 from registry.consistency import refuse_inconsistent
 from registry.errors import BlockDamaged, NeekoError, RegistryTooNew, UsageError
-from registry.names import COHORT_NAME, slug
+from registry.names import COHORT_NAME, CONTROLS, slug
 from registry.schema import HEAD
 from registry.shapes import KEYS, TABLES, Digest, Rows, Shown, Stamp, encoded, plain, rows_of
 from registry.store import Registry
@@ -35,9 +35,12 @@ KEPT = ("handle", "probe", "prototype", "dialogue", "parent", "certificate")  # 
 LARGEST_MANIFEST = 2**29  # bytes: two thousand characters, a quarter of a megabyte each with their vectors
 MOST_VALUES = 5_000_000  # commas and brackets in it, which bound its values: a character has some 3,000
 LARGEST_HEAD = 2**28
+LONGEST_TOLD = 300  # characters of what is wrong with it
 HEAD_MEMBER = re.compile(r"gates/([1-9][0-9]{0,14})/head\.safetensors")
 BLOCK_MEMBER = re.compile(rf"blocks/([0-9a-f]{{64}})/({'|'.join(map(re.escape, FILES))})")
-COHORT_MEMBER = re.compile(rf"cohorts/({COHORT_NAME.pattern})/([1-9][0-9]{{0,14}})/({'|'.join(COHORT_FILES)})")
+COHORT_MEMBER = re.compile(
+    rf"cohorts/({COHORT_NAME.pattern})/([1-9][0-9]{{0,14}})/({'|'.join(map(re.escape, COHORT_FILES))})"
+)
 MEMBERS = re.compile(
     rf"bundle\.json|{BLOCK_MEMBER.pattern}|{HEAD_MEMBER.pattern}|{COHORT_MEMBER.pattern}|"
     r"profiles/[^/\\:\x00-\x1f]+\.yaml"
@@ -217,8 +220,8 @@ def _add_heads(registry: Registry, rows: Rows, writer: Writer) -> None:
 def _add_profiles(rows: Rows, writer: Writer) -> None:
     for row in rows.residents:
         member = f"profiles/{slug(row.name) or row.id}.yaml"
-        if member in writer.digests:
-            member = f"profiles/{slug(row.name)}-{row.id}.yaml"
+        while member in writer.digests:
+            member = f"{member.removesuffix('.yaml')}-{row.id}.yaml"
         described = yaml.safe_dump(row.description, allow_unicode=True, sort_keys=False, width=100)
         writer.add(member, (PROFILE_HEAD + described).encode(), deflated=True)
 
@@ -259,9 +262,11 @@ def _read(document: Any, name: str) -> Manifest:
     if not isinstance(document, dict):
         raise ValueError("its bundle.json is no manifest")
     made, schema = document.get("format"), document.get("schema")
-    if (isinstance(made, int) and made > FORMAT) or (isinstance(schema, str) and schema > HEAD):
-        raise RegistryTooNew(f"{name} was written by a newer neekoctl (format {made}, schema {schema}): upgrade with "
-                             f"`pip install --upgrade neekoctl`.")  # fmt: skip
+    newer = isinstance(schema, str) and re.fullmatch("[0-9]{4}", schema) and schema > HEAD
+    if newer or (isinstance(made, int) and made > FORMAT):
+        version = f"schema {schema}" if newer else "another format"
+        raise RegistryTooNew(f"{name} was written by a newer neekoctl ({version}): upgrade with `pip install --upgrade "
+                             f"neekoctl`.")  # fmt: skip
     _refuse_strange_keys(document)
     return Manifest.model_validate(document)
 
@@ -305,4 +310,5 @@ def in_words(error: ValueError) -> str:
     if not isinstance(error, ValidationError):
         return str(error)
     first = error.errors(include_url=False, include_input=False)[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    told = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"  # its keys are whatever somebody wrote
+    return CONTROLS.sub("?", told)[:LONGEST_TOLD]

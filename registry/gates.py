@@ -1,6 +1,7 @@
 """The versions of what the gate has learned, and where it took each probe. Knows tables, and nothing of routing."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from sqlmodel import col, select, update
@@ -19,6 +20,16 @@ def active_gate(registry: Registry) -> Gate | None:
     """The version in use."""
     with registry.reading() as session:
         return session.exec(select(Gate).where(col(Gate.active))).first()
+
+
+@contextmanager
+def fitting(registry: Registry) -> Iterator[None]:
+    """One at a time decides which version is in use, from reading who lives here to writing it."""
+    from filelock import FileLock
+
+    registry.layout.gates.mkdir(parents=True, exist_ok=True)
+    with FileLock(registry.layout.gates / "fitting.lock"):
+        yield
 
 
 def put_gate(registry: Registry, encoder: str, settings: dict[str, Any], evidence: dict[str, Any]) -> Gate:

@@ -94,7 +94,8 @@ def _migrate(engine: Engine) -> None:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    scripts = str(Path(__file__).parent / "migrations")
+    config.set_main_option("script_location", scripts.replace("%", "%%"))  # as ini files have it
     config.set_main_option("path_separator", "os")
     with writing(engine).begin() as connection:
         config.attributes["connection"] = connection

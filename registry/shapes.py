@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import datetime
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args
 
@@ -33,6 +34,8 @@ from registry.tables import (
 
 LEASE = {"lease_pid", "lease_host", "lease_born", "lease_expires"}  # of a process: it goes nowhere
 MOST = 2**48  # no count or number comes near it, and numbers after it are still free
+FIRST_YEAR, LAST_YEAR = 2000, 9999  # of a time that is told
+HALVES = ("a", "b", "both", "none")  # what of a block a cohort's network may write
 LONGEST = 4096  # characters of what is told on a line
 DIGEST = "^[0-9a-f]{64}$"
 
@@ -100,7 +103,9 @@ def _scaled(value: dict[str, Any]) -> dict[str, Any]:
     if not all(_is_number(value[key]) and value[key] > 0 for key in ("rank", "alpha") if key in value):
         raise ValueError("must have numbers for rank and alpha")
     card = value.get("cohort", {"name": "", "version": 1})
-    if not isinstance(card, dict) or not isinstance(card.get("name"), str) or not isinstance(card.get("version"), int):
+    version = card.get("version") if isinstance(card, dict) else None
+    counted = isinstance(version, int) and not isinstance(version, bool) and 1 <= version <= MOST
+    if not counted or not isinstance(card.get("name"), str):
         raise ValueError("must have the name and version of a cohort")
     return value
 
@@ -171,6 +176,17 @@ def _wide(value: dict[str, Any]) -> dict[str, Any]:
     rank = value.get("rank")
     if not isinstance(rank, int) or isinstance(rank, bool) or not 1 <= rank <= LARGEST_RANK:
         raise ValueError("must have a rank")
+    if not isinstance(value.get("system_message"), str) or value.get("generated") not in HALVES:
+        raise ValueError("must have a system_message, and say which half is written")
+    return value
+
+
+def _dated(value: str) -> str:
+    when = datetime.fromisoformat(value)
+    if (
+        when.tzinfo is None or not FIRST_YEAR <= when.year < LAST_YEAR
+    ):  # told by the clock on the wall, a day off at most
+        raise ValueError("must be a time with its offset from UTC")
     return value
 
 
@@ -213,7 +229,7 @@ Told = Annotated[str, AfterValidator(_harmless)]
 Shown = Annotated[Told, Field(max_length=LONGEST)]
 Json = Annotated[dict[str, Any], AfterValidator(_harmless)]
 Digest = Annotated[str, Field(pattern=DIGEST)]
-Stamp = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.+]{8,30}$")]
+Stamp = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.+]{8,30}$"), AfterValidator(_dated)]
 Blob = Annotated[bytes, BeforeValidator(_bytes)]
 Real = Annotated[float, Field(allow_inf_nan=False)]  # SQLite keeps a NaN as nothing at all
 # A container is checked whole or fails at once: pydantic would keep an error of each wrong value in it.

@@ -167,6 +167,8 @@ def test_resuming_nothing_is_said(neekoctl, registry: Registry) -> None:
     [
         ({"kind": "[red]"}, "kind"),
         ({"recipe": {"rank": "8"}}, "must have a rank"),
+        ({"recipe": {"rank": 8, "generated": "a"}}, "must have a system_message"),
+        ({"recipe": {"rank": 8, "system_message": "Be.", "generated": "c"}}, "which half is written"),
         ({"metrics": {}}, "numbers of steps"),
         ({"metrics": {"steps": 1, "best_step": 1, "likeness": [["a"]]}}, "numbers for likeness"),
         ({"members": [{"name": 3}]}, "members with names"),

@@ -107,6 +107,16 @@ def test_auto_compares_under_one_system_message(neekoctl, registry: Registry, tm
     assert named.document["cohort"] == "founders version 1"
 
 
+@pytest.mark.parametrize("asked", [("--rank", 8), ("--set", "rank=8"), ("--set", "alpha=3")])
+def test_auto_takes_no_block_of_another_size_than_is_asked_for(asked: tuple[object, ...], neekoctl, registry: Registry,
+                                                               tmp_path: Path) -> None:  # fmt: skip
+    trained(neekoctl, *TWO)
+    plan = ("add-character", write_profile(tmp_path, "Dog"), "--strategy", "auto", "--dry-run", "--json", *asked)
+    alone, named = neekoctl(*plan), neekoctl(*plan, "--cohort", "founders")
+    assert (alone.document["cohort"], "founders writes blocks of" in alone.err) == (None, True)
+    assert (named.code, "founders writes blocks of" in named.err) == (2, True)
+
+
 @pytest.mark.parametrize("asked", [("--set", "epochs=3"), ("--preset", "thorough"), ("--resume",)])
 def test_settings_of_a_training_that_does_not_happen_are_refused(asked: tuple[str, ...], neekoctl, registry: Registry,
                                                                  tmp_path: Path) -> None:  # fmt: skip
@@ -139,6 +149,20 @@ def test_an_error_after_the_training_says_how_to_go_on(neekoctl, registry: Regis
         ) == (1, True)
     again = neekoctl("cohort", "train", "founders", *TWO, *FAST, "--resume")
     assert (again.code, "going on from where a run stopped" in again.err) == (0, True)
+
+
+def test_a_home_that_cannot_be_is_told_in_a_sentence(neekoctl, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEEKOCTL_HOME", "~nobody-here/x")
+    done = neekoctl("cohort", "list", "--json")
+    assert (done.code, done.document["kind"]) == (2, "UsageError")
+
+
+def test_a_base_is_known_by_what_it_is_and_not_by_its_name(neekoctl, registry: Registry, pico_llama: Path,
+                                                           tmp_path: Path) -> None:  # fmt: skip
+    """Another bank of the same name, as a merged bundle may bring it."""
+    registry.bank(str(pico_llama), "0" * 64)
+    added = neekoctl("add-character", write_profile(tmp_path, "Dog"), *QUICK, "--base", pico_llama)
+    assert (added.code, neekoctl("ranks", "--base", pico_llama).code) == (0, 0), added.err
 
 
 def broken(*_: object) -> None:

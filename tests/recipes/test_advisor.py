@@ -63,6 +63,13 @@ def test_few_rows_are_given_a_wider_interval() -> None:
     assert found.low < 0 < found.mean
 
 
+def test_three_rows_never_tell_at_a_level_of_one_in_thousands() -> None:
+    """All went one way, so that every draw of them does."""
+    found = paired_bootstrap(scores(3, 3, 3), scores(2.99, 2.97, 2.95), confidence=1 - 0.05 / 200)
+    assert found.low < 0 < found.mean
+    assert paired_bootstrap(scores(3, 3, 3), scores(2.99, 2.99, 2.99), confidence=1 - 0.05 / 200).low > 0
+
+
 def test_equal_models_seldom_look_different() -> None:
     order, wins = np.random.default_rng(0), 0
     for _ in range(200):

@@ -86,3 +86,12 @@ def test_a_base_is_no_encoder(pico_llama: Path) -> None:
     """A causal LM has no pooling of its own: vectors of an invented one would be compared in earnest."""
     with pytest.raises(BaseError, match="^llama cannot be loaded as a sentence encoder"):
         load_encoder(pico_llama, name="llama", fingerprint="f")
+
+
+def test_pickled_weights_of_a_module_are_refused(pico_encoder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "encoder"
+    shutil.copytree(pico_encoder, folder)
+    (folder / "2_Dense").mkdir()
+    (folder / "2_Dense" / "pytorch_model.bin").write_bytes(b"\x80")
+    with pytest.raises(BaseError, match="2_Dense/pytorch_model.bin, and only safetensors"):
+        load_encoder(folder, name="pico", fingerprint="abc")

@@ -12,7 +12,7 @@ from recipes.base_model import load_base
 from recipes.block import Block, Pair, fresh_block
 from recipes.exchanges import Messages, PromptForm, with_system
 from recipes.expansion import expand, inherited, warm
-from recipes.fusion import LARGEST_WEIGHT, PASSES, fuse
+from recipes.fusion import LARGEST_WEIGHT, PASSES, TUNED_ON, fuse
 from recipes.likelihood import scored_under
 from recipes.merging import Part
 from recipes.recipe import Merging, load_recipe
@@ -95,6 +95,16 @@ def test_tuning_finds_weights_under_which_the_dialogues_are_likelier(task: Task)
     assert all(progress.steps == PASSES for progress in seen)
     assert all(abs(parent.weight) <= LARGEST_WEIGHT for parent in made.parents)
     assert f"in {len(seen)} forward passes" in made.reason
+
+
+def test_tuning_begins_with_the_weights_it_says(task: Task) -> None:
+    """Near its bounds the optimizer would begin elsewhere: these lie at the least that ties may have."""
+    weights = [0.98, 0.015][: len(task.neighbours)] + [0.015] * (len(task.neighbours) - 2)
+    lopsided = [replace(each, weight=weight) for each, weight in zip(task.neighbours, weights, strict=True)]
+    plain = replace(task, neighbours=lopsided, merging=Merging(method="ties"))
+    rows = task.rows()[:TUNED_ON]
+    start = mean_nll(scored_under(task.bank, fuse(plain).block, rows))
+    assert fuse(replace(plain, tune=True)).details["merge"]["tuned_from"] == pytest.approx(start, abs=1e-5)
 
 
 def test_tuning_takes_a_neighbour_away_who_only_harms(task: Task) -> None:

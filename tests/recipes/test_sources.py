@@ -28,12 +28,15 @@ from registry.layout import Layout
 
 @pytest.fixture(scope="session")
 def pico_gguf(pico_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_gguf(pico_llama, tmp_path_factory.mktemp("gguf") / "pico.gguf")
+
+
+def write_gguf(pico_llama: Path, path: Path, without: str = "nothing") -> Path:
     """The pico Llama as llama.cpp's converter would write it: its own names, and q and k rows paired for its RoPE."""
     from gguf import GGUFWriter, TokenType
     from safetensors.torch import load_file
 
     config = json.loads((pico_llama / "config.json").read_text(encoding="utf-8"))
-    path = tmp_path_factory.mktemp("gguf") / "pico.gguf"
     writer = GGUFWriter(path, "llama")
     writer.add_name("pico")
     writer.add_context_length(config["max_position_embeddings"])
@@ -63,7 +66,8 @@ def pico_gguf(pico_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         array = tensor.numpy()
         if leaf in heads:
             array = array.reshape(heads[leaf], 2, -1, array.shape[1]).swapaxes(1, 2).reshape(array.shape)
-        writer.add_tensor(gguf_name(name), np.ascontiguousarray(array))
+        if without not in name:
+            writer.add_tensor(gguf_name(name), np.ascontiguousarray(array))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -372,6 +376,13 @@ def test_what_the_hub_says_is_told_in_one_sentence(hub: Path, layout: Layout) ->
 
 
 # GGUF files
+
+
+def test_a_gguf_that_is_a_part_of_one_is_refused(pico_llama: Path, layout: Layout, tmp_path: Path) -> None:
+    part = write_gguf(pico_llama, tmp_path / "pico-00001-of-00002.gguf", without="layers.1.mlp")
+    with pytest.raises(BaseError, match=r"layers\.1\.mlp.* is not in it; parts are joined"):
+        local_folder(layout, str(part))
+    assert not list(layout.models.glob("gguf--*"))
 
 
 def test_a_gguf_becomes_the_model_it_was_made_from(pico_gguf: Path, pico_llama: Path, layout: Layout) -> None:

@@ -157,6 +157,11 @@ CASES: dict[str, tuple[Change, str]] = {
     "distinctness from nobody": (row("reading", 0, distinctness={"a": [1.0]}), "distinctness"),
     "alias of no text": (row("character", 0, description={"aliases": [1]}), "aliases"),
     "date of nothing": (row("revision", 0, created_at="yesterday"), "created_at"),
+    "date that is none": (row("revision", 0, created_at="2026-99-99T99:99:99+00:00"), "created_at"),
+    "date before all": (row("character", 0, created_at="0001-01-01T00:00:00+00:00"), "created_at"),
+    "date of no place": (row("character", 0, created_at="2026-01-01T00:00:00"), "created_at"),
+    "a cohort of too high a version":
+        (row("character", 0, recipe={"cohort": {"name": "a", "version": 10**30}}), "version of a cohort"),
     "bank of nowhere": (row("character", 0, bank_id=7), "bank 7"),
     "owner of nowhere": (row("prototype", 0, character_id=77), "character 77"),
     "gate of nowhere": (row("probe", 0, routed_by=9), "gate 9"),
