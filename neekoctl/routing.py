@@ -15,7 +15,7 @@ from recipes.mentions import Names
 from recipes.sources import DEFAULT_ENCODER, fingerprint, local_folder
 from registry.caches import keep
 from registry.errors import BlockDamaged, NeekoError, UsageError
-from registry.gates import active_gate
+from registry.gates import active_gate, follow_encoder
 from registry.roles import load_roles
 from registry.store import Registry
 from registry.tables import Character
@@ -54,11 +54,14 @@ class Texts:
 
 
 def texts_of(registry: Registry, name: str | None, say: Say) -> Texts:
-    """The encoder called `name`, else the one everybody was embedded by."""
-    if name is None:
-        kept = next((row.encoder for row in registry.characters(status=("ready",)) if row.encoder), None)
-        name = kept.rpartition("@")[0] if kept else DEFAULT_ENCODER
-    return Texts(registry, canonical(registry, name), say)
+    """The encoder called `name`, else the one everybody was embedded by. Named at a new place it is followed there."""
+    if name is not None:
+        named = Texts(registry, canonical(registry, name), say)
+        if Path(named.name).is_absolute():
+            follow_encoder(registry, named.provenance)
+        return named
+    kept = next((row.encoder for row in registry.characters(status=("ready",)) if row.encoder), None)
+    return Texts(registry, canonical(registry, kept.rpartition("@")[0] if kept else DEFAULT_ENCODER), say)
 
 
 def nobody_yet() -> NeekoError:

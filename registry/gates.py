@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from sqlmodel import col, select, update
@@ -20,6 +21,24 @@ def active_gate(registry: Registry) -> Gate | None:
     """The version in use."""
     with registry.reading() as session:
         return session.exec(select(Gate).where(col(Gate.active))).first()
+
+
+def follow_encoder(registry: Registry, encoder: str) -> None:
+    """Whoever was embedded by this encoder in a folder that is gone goes by its place of now, as a base that moved."""
+    with registry.writing() as session:
+        for table in (Character, Gate):
+            same = [each for each in session.exec(select(table.encoder).distinct()) if _is_same(each, encoder)]
+            gone = [each for each in same if _left(each)]
+            session.exec(update(table).where(col(table.encoder).in_(gone)).values(encoder=encoder))
+
+
+def _is_same(kept: str | None, encoder: str) -> bool:
+    return kept != encoder and fingerprint(kept) == fingerprint(encoder)
+
+
+def _left(encoder: str | None) -> bool:
+    folder = Path((encoder or "").rpartition("@")[0])
+    return folder.is_absolute() and not folder.exists()
 
 
 @contextmanager

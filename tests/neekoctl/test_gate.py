@@ -143,6 +143,21 @@ def test_the_report_adds_up_and_draws(neekoctl, registry: Registry, tmp_path: Pa
     assert "PRECISION" in neekoctl("gate", "report").out
 
 
+@pytest.mark.usefixtures("pico_environment")
+def test_an_encoder_that_moved_is_followed(neekoctl, tmp_path: Path, pico_encoder: Path,
+                                           monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.delenv("NEEKOCTL_ENCODER")
+    old, new = tmp_path / "old", tmp_path / "new"
+    shutil.copytree(pico_encoder, old)
+    for name in ("Ant", "Bee"):
+        assert neekoctl("add-character", write_profile(tmp_path, name), *QUICK, "--encoder", old).code == 0
+    old.rename(new)
+    assert "the gate is not checked" in neekoctl("check", "--json").err
+    assert neekoctl("route", "Hello", "--encoder", new).code == 0
+    checked = neekoctl("check", "--json")
+    assert (checked.code, "the gate is not checked" in checked.err) == (0, False)
+
+
 @pytest.mark.usefixtures("two")
 def test_another_encoder_is_refused_until_everybody_is_embedded_anew(
     neekoctl, registry: Registry, tmp_path: Path, pico_encoder: Path, monkeypatch: pytest.MonkeyPatch
