@@ -22,6 +22,7 @@ REACH = 200  # characters around a name in which its manner shows
 MOST = 100  # names of one text
 SHORTEST_PART = 3  # letters of a part of a name that may stand for the whole
 SHORTEST_SLIP = 5  # letters of a word in which one wrong letter is forgiven; from 8 on, two
+SHORTEST_SMALL_SLIP = 7  # the same where it is written small: "black holes" are not Holmes
 
 MARKS = "".join(letter for letter in map(chr, range(0x300, 0x10000)) if category(letter)[0] == "M") + "".join(JOINERS)
 LETTERS = rf"(?:[^\W_][{MARKS}]*)+"  # vowel signs are marks in Indic scripts, and no \w
@@ -193,21 +194,22 @@ class Names:
         token = tokens[place]
         if not self._is_a_name(text, token):
             return 1, set()
-        owners, length = self._of_word(token.key), 1
+        owners, length = self._of_word(text, token), 1
         while owners and place + length < len(tokens):  # "Sherlok Holms": further words that fit the same owners
-            both = owners & self._of_word(tokens[place + length].key)
+            both = owners & self._of_word(text, tokens[place + length], SHORTEST_SLIP)
             if not both:
                 break
             owners, length = both, length + 1
         return length, owners
 
-    def _of_word(self, word: str) -> set[int]:
-        owners = self._parts.get(word, set()) | self._whole.get((word,), set())
-        return owners or self._nearly(word)
+    def _of_word(self, text: str, token: _Token, shortest_slip: int | None = None) -> set[int]:
+        owners = self._parts.get(token.key, set()) | self._whole.get((token.key,), set())
+        shortest = shortest_slip or (SHORTEST_SLIP if text[token.start].isupper() else SHORTEST_SMALL_SLIP)
+        return owners or (self._nearly(token.key) if len(token.key) >= shortest else set())
 
     def _nearly(self, word: str) -> set[int]:
         """Owners of the names that one slip (two in long words) turns into `word`, its first letter excepted."""
-        if len(word) < SHORTEST_SLIP or word in words_in("common"):
+        if word in words_in("common"):
             return set()
         from rapidfuzz.distance import OSA
         from rapidfuzz.process import extract

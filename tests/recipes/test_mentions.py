@@ -18,6 +18,9 @@ PEOPLE = {
     9: ["राम"],
     10: ["महात्मा गांधी"],
     11: ["HAL 9000"],
+    12: ["Sherlock Holmes"],
+    13: ["Count Dracula"],
+    14: ["Doctor Faustus"],
 }
 NAMES = Names(PEOPLE)
 
@@ -43,6 +46,10 @@ def last_called(text: str) -> set[int] | None:
         ("Bethoven, play", {3}),
         ("Ludvig van Beethofen, play", {3}),
         ("Cleoptra, come here", {2}),
+        ("cleoptra, come here", {2}),
+        ("hello sherlok holms", {12}),
+        ("Homes, your pipe!", {12}),
+        ("Dracula, are you there?", {13}),
         ("mlk, what is your dream?", {7}),
         ("Martin, who are you?", {7, 8}),
         ("孙悟空你好", {4}),
@@ -60,6 +67,7 @@ def test_a_name_counts_in_any_dress(text: str, owners: set[int]) -> None:
 @pytest.mark.parametrize(
     "text",
     ["Will it rain?", "I hope you will.", "What is the king of fruits?", "They seized her.", "", "   ", "12345 !!!",
+     "How do black holes form?", "What are the best homes to buy?", "Please count to ten.", "Ask the doctor!",
      "Eden is a garden", "I will", "Please be kind.", "रामायण क्या है", "What is 9000 plus 1?"],
 )  # fmt: skip
 def test_everyday_words_name_nobody(text: str) -> None:
