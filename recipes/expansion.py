@@ -14,7 +14,7 @@ from recipes.likelihood import scored_under
 from recipes.merging import Part, merge
 from recipes.recipe import Merging
 from recipes.scores import mean_nll, perplexity
-from recipes.task import Made, Task
+from recipes.task import Made, Task, some_of
 from recipes.training import Trained, train
 
 EMPTY = 1e-3  # of a factor's largest row: below it, a millionth of the largest singular value, is only rounding
@@ -74,7 +74,7 @@ def warm(fresh: Block, parts: Sequence[Part]) -> Block:
 
 
 def _reason(task: Task, done: Trained, learned: int, judges: int) -> str:
-    kin = ", ".join(each.name for each in task.neighbours)
+    kin = some_of([each.name for each in task.neighbours])
     kin = kin or (task.entry.cohort.title if task.entry else "")
     start = f"a block started from {kin}" if kin else "a fresh block"
     if done.nll_before is None or done.nll_after is None:

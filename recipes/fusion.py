@@ -15,7 +15,7 @@ from recipes.merging import Merged, Part, merge
 from recipes.recipe import FACTOR_WISE, SIGN_ELECTING
 from recipes.running import Progress
 from recipes.scores import mean_nll
-from recipes.task import Lineage, Made, Neighbour, Task
+from recipes.task import Lineage, Made, Neighbour, Task, some_of
 from registry.errors import NeekoError
 
 PASSES = 30  # over the exchanges that weights are tuned on
@@ -84,7 +84,7 @@ class _OutOfTime(Exception):
 
 
 def _reason(task: Task, parents: Sequence[Lineage], found: Mapping[str, object]) -> str:
-    whom = ", ".join(f"{each.name} {each.weight:.2f}" for each in parents)
+    whom = some_of([f"{each.name} {each.weight:.2f}" for each in parents])
     share = f"{found['discarded']:.1%}"
     factor_wise = task.merging.method in FACTOR_WISE
     lost = (

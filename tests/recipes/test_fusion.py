@@ -18,7 +18,7 @@ from recipes.merging import Part
 from recipes.recipe import Merging, load_recipe
 from recipes.running import Progress
 from recipes.scores import mean_nll
-from recipes.task import Lineage, Neighbour, Task
+from recipes.task import Lineage, Neighbour, Task, some_of
 from registry.errors import NeekoError, UsageError
 
 SETTINGS = ["rank=4", "alpha=16", "learning_rate=0.02", "epochs=3", "batch=2", "warmup_steps=1"]
@@ -197,3 +197,8 @@ def test_a_mixed_pair_is_refused_by_merges_of_entries(task: Task) -> None:
     with pytest.raises(UsageError, match="blocks of one rank"):
         fuse(replace(task, neighbours=kin, merging=Merging(method="elementwise")))
     assert fuse(replace(task, neighbours=kin)).block.rank == 4
+
+
+def test_a_reason_names_some_of_many() -> None:
+    assert some_of(["Ant", "Bee"]) == "Ant, Bee"
+    assert some_of([str(number) for number in range(200)]) == "0, 1, 2, 3, 4, 5, 6, 7 and 192 more"
