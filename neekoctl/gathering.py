@@ -158,7 +158,7 @@ def _bank(registry: Registry, wanted: Wanted, residents: Sequence[Character], sc
     if not banks:
         return choose_bank(registry, wanted.base, say=screen.say)
     home = next(bank for bank in registry.banks() if bank.id in banks)
-    if wanted.base is not None and canonical(registry, wanted.base) != home.base:
+    if wanted.base not in (None, home.base) and canonical(registry, wanted.base) != home.base:
         raise UsageError(f"{residents[0].name} lives over {home.base}, so a cohort over {wanted.base} cannot have it: "
                          f"leave --base out, or name others.")  # fmt: skip
     return home

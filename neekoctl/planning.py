@@ -209,7 +209,7 @@ def with_kin(registry: Registry, plan: Plan, encoder: str, persona: Prototype) -
                              but=plan.replaced)  # fmt: skip
     widths = [each.character.stop - each.character.start for each in kin]
     width = plan.recipe.rank if request.names_a_rank else request.merging.rank(widths)
-    alphas = [float(each.character.recipe["alpha"]) for each in kin]
+    alphas = [each.character.recipe["alpha"] for each in kin if "alpha" in each.character.recipe]
     request.merging.refuse(widths, alphas, [each.weight for each in kin], width)
     return replace(plan, kin=tuple(kin), width=width)
 
