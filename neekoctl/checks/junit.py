@@ -32,7 +32,8 @@ def write_error(sentence: str, path: Path) -> None:
 def _suite(name: str, section: dict[str, Any], characters: list[dict[str, Any]]) -> TestSuite:
     suite, unchecked = TestSuite(f"neekoctl.{name}"), section.get("why")
     for row in characters:
-        suite.add_testcase(_case(name, section, row["name"], row["complaints"][name], row["unjudged"].get(name)))
+        suite.add_testcase(_case(name, section, row["name"], row["complaints"][name],
+                                section["unjudged"].get(row["name"])))  # fmt: skip
     suite.add_testcase(_case(name, section, "(everybody)", section["common"], unchecked))
     return suite
 

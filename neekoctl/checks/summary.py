@@ -72,8 +72,9 @@ def sections(judged: Sequence[Judged], gate: dict[str, Any], allowed: Tolerances
         common = each.pop("complaints", [])
         too_many = len({one.found.row.id for one in judged if one.complaints[name]}) > allowed.weights
         failed = bool(common) or (bool(complaints) and (name != "weights" or too_many))
-        unjudged = {one.found.row.name: one.unjudged[name] for one in judged if name in one.unjudged}
-        why = each.pop("why", "") or next(iter(unjudged.values()), "nobody is there")
+        why = each.pop("why", "")  # nothing of the section could be asked, whoever it is
+        unjudged = {one.found.row.name: why or one.unjudged[name] for one in judged if name in one.unjudged}
+        why = why or next(iter(unjudged.values()), "nobody is there")
         verdict = "regressed" if failed else "pass" if len(unjudged) < len(judged) else "not checked"
         found[name] = {"verdict": verdict, **({"why": why} if verdict == "not checked" else {}), **each,
                        "unjudged": unjudged, "complaints": complaints + common, "common": common}  # fmt: skip

@@ -152,7 +152,9 @@ def test_an_encoder_that_moved_is_followed(neekoctl, tmp_path: Path, pico_encode
     for name in ("Ant", "Bee"):
         assert neekoctl("add-character", write_profile(tmp_path, name), *QUICK, "--encoder", old).code == 0
     old.rename(new)
-    assert "the gate is not checked" in neekoctl("check", "--json").err
+    lost = neekoctl("check", "--junit", tmp_path / "check.xml")
+    assert (lost.code, "the gate is not checked" in lost.err) == (0, True)
+    assert (tmp_path / "check.xml").read_text().count("There is no file or folder") == 3  # Ant, Bee and everybody
     assert neekoctl("route", "Hello", "--encoder", new).code == 0
     checked = neekoctl("check", "--json")
     assert (checked.code, "the gate is not checked" in checked.err) == (0, False)
