@@ -69,8 +69,13 @@ ABOUT = re.compile(
 YOU = re.compile(
     r"\b(?:you|your|yours|yourself|du|dein\w*|sie|ihr\w*|tu|toi|votre|vous|usted|tus?)\b|[你您]", re.IGNORECASE
 )
-NEGATED = re.compile(  # "do not answer as", "I don't want to talk to"; not "don't be shy but be", "can't wait to ask"
-    r"(?<!why )(?:\b(?:not|never|stop|no\s+longer)\b|n['’]t\b)(?:(?!\bbut\b|\bwait\b|\bwhy\b)[^,;:—])*$", re.IGNORECASE
+NEGATED = (
+    re.compile(  # "do not answer as", "I don't want to talk to"; not "can't you answer as", nor "don't be shy but be"
+        r"(?<!why )(?:\b(?:not|never|stop|no\s+longer)\b|n['’]t\b(?!\s+(?:i|you|we|it|he|she|they)\b))"
+        r"(?:(?!\b(?:but|wait|why|so|then|what|whom?|whether|mind|matter|let\s+me|be\s+better|i\s+want|and)\b|\s[-–]\s)"
+        r"[^,;:—()])*$",
+        re.IGNORECASE,
+    )
 )
 CASTING = (r"(?i:answer|speak|reply|respond|act|talk|pose|go on|continue)\b[^.!?,;]{0,80}?\b(?i:as)"
            r"|(?i:pretend\s+to\s+be|switch\s+to)")  # fmt: skip
@@ -189,7 +194,7 @@ class Names:
         """(words, owners) of the longest name that begins here."""
         for length in range(min(LONGEST_NAME, len(tokens) - place), 0, -1):
             key = tuple(token.key for token in tokens[place : place + length])
-            if key in self._whole and (length > 1 or self._is_a_name(text, tokens[place])):
+            if key in self._whole and (length > 1 or self._is_a_name(text, tokens[place], whole=True)):
                 return length, self._whole[key]
         token = tokens[place]
         if not self._is_a_name(text, token):
@@ -223,9 +228,12 @@ class Names:
                 for owner in self._parts.get(name, set()) | self._whole.get((name,), set())}  # fmt: skip
 
     @staticmethod
-    def _is_a_name(text: str, token: _Token) -> bool:
-        """Whether a single word may be a name: no everyday one, or one that is written or placed as a name."""
+    def _is_a_name(text: str, token: _Token, whole: bool = False) -> bool:
+        """Whether a single word may be a name: no everyday one, or one that is written or placed as a name; where it is
+        a `whole` name, like "Doctor", whoever is spoken to by it is meant."""
         if token.key not in words_in("common"):
+            return True
+        if whole and _is_addressed(text, _sentence_until(text, token.start), token.start, token.end):
             return True
         if not text[token.start].isupper():
             return False
@@ -243,6 +251,7 @@ def _tokens(text: str) -> Iterator[_Token]:
 
 def _both_ends(text: str) -> str:
     text = normalize("NFC", text)  # as names are compared: letters with their accents, however they were typed
+    text = re.sub(r"[^\S\n\t]", " ", text)  # in French one that does not break stands before a colon
     if len(text) <= LONGEST_TEXT:
         return text
     return text[: LONGEST_TEXT // 2] + "\n" + text[-LONGEST_TEXT // 2 :]

@@ -25,10 +25,13 @@ def active_gate(registry: Registry) -> Gate | None:
 
 def follow_encoder(registry: Registry, encoder: str) -> None:
     """Whoever was embedded by this encoder in a folder that is gone goes by its place of now, as a base that moved."""
+    with registry.reading() as session:
+        kept = {each for table in (Character, Gate) for each in session.exec(select(table.encoder).distinct())}
+    gone = [each for each in kept if _is_same(each, encoder) and _left(each)]
+    if not gone:
+        return
     with registry.writing() as session:
         for table in (Character, Gate):
-            same = [each for each in session.exec(select(table.encoder).distinct()) if _is_same(each, encoder)]
-            gone = [each for each in same if _left(each)]
             session.exec(update(table).where(col(table.encoder).in_(gone)).values(encoder=encoder))
 
 

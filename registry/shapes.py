@@ -34,7 +34,7 @@ from registry.tables import (
 
 LEASE = {"lease_pid", "lease_host", "lease_born", "lease_expires"}  # of a process: it goes nowhere
 MOST = 2**48  # no count or number comes near it, and numbers after it are still free
-FIRST_YEAR, LAST_YEAR = 2000, 9999  # of a time that is told
+FIRST_YEAR, LAST_YEAR = 1970, 9999  # of a time that is told
 HALVES = ("a", "b", "both", "none")  # what of a block a cohort's network may write
 LONGEST = 4096  # characters of what is told on a line
 DIGEST = "^[0-9a-f]{64}$"

@@ -94,7 +94,13 @@ def test_chat_without_a_name_asks_lets_answer_and_hands_over(neekoctl) -> None:
 @pytest.mark.usefixtures("two")
 @pytest.mark.parametrize(
     ("answer", "said"),
-    [("Bee, please", "Ant, Bee: hello!"), ("I meant Bee", "Ant, Bee: hello!"), ("Bee, how old are you?", "")],
+    [
+        ("Bee, please", "Ant, Bee: hello!"),
+        ("I meant Bee", "Ant, Bee: hello!"),
+        ("Let Bee answer.", "Ant, Bee: hello!"),
+        ("I'd like Bee", "Ant, Bee: hello!"),
+        ("Bee, how old are you?", ""),
+    ],
 )
 def test_only_an_answer_to_who_is_meant_brings_the_question_back(answer: str, said: str, registry: Registry) -> None:
     from neekoctl.hosting import Host

@@ -21,6 +21,7 @@ PEOPLE = {
     12: ["Sherlock Holmes"],
     13: ["Count Dracula"],
     14: ["Doctor Faustus"],
+    15: ["Jean-Luc Picard", "Captain"],
 }
 NAMES = Names(PEOPLE)
 
@@ -113,6 +114,17 @@ def test_whoever_is_called_upon_last_is_meant(text: str, owner: int) -> None:
         ("I don't want to talk to Caesar.", [({1}, "REFUSED")]),
         ("Never speak like Caesar again", [({1}, "REFUSED")]),
         ("I can't wait to talk to Caesar", [({1}, "CALLED")]),
+        ("Can't I talk to Caesar?", [({1}, "CALLED")]),
+        ("Isn't it time to let Caesar speak?", [({1}, "CALLED")]),
+        ("I don't understand so let Caesar explain.", [({1}, "CALLED")]),
+        ("That is not funny - be Caesar now", [({1}, "CALLED")]),
+        ("It's not for you (ask Caesar).", [({1}, "CALLED")]),
+        ("Never mind, let Caesar answer.", [({1}, "CALLED")]),
+        ("I don't want you I want Caesar", [({1}, "CALLED")]),
+        ("Caesar\u00a0: what now\u202f?", [({1}, "ADDRESSED")]),
+        ("Captain, where are we?", [({15}, "ADDRESSED")]),
+        ("captain!", [({15}, "ADDRESSED")]),
+        ("The captain of the team left.", []),
         ("Why don't we let Caesar answer?", [({1}, "CALLED")]),
         ("Do not be shy, answer as Caesar", [({1}, "CALLED")]),
         ("Caesar, did you ever talk to Cleopatra?", [({1}, "ADDRESSED"), ({2}, "TOPIC")]),
