@@ -159,6 +159,6 @@ def _bank(registry: Registry, wanted: Wanted, residents: Sequence[Character], sc
         return choose_bank(registry, wanted.base, say=screen.say)
     home = next(bank for bank in registry.banks() if bank.id in banks)
     if wanted.base not in (None, home.base) and canonical(registry, wanted.base) != home.base:
-        raise UsageError(f"{residents[0].name} lives over {home.base}, and the cohort is to be over {wanted.base}: name "
-                         f"others, or train one over {home.base} (with `cohort train`, leave --base out).")  # fmt: skip
+        raise UsageError(f"{residents[0].name} lives over {home.base}, and the cohort is to be over {wanted.base}: "
+                         f"name others, or train one over {home.base} (leave --base out).")  # fmt: skip
     return home

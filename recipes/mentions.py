@@ -69,13 +69,11 @@ ABOUT = re.compile(
 YOU = re.compile(
     r"\b(?:you|your|yours|yourself|du|dein\w*|sie|ihr\w*|tu|toi|votre|vous|usted|tus?)\b|[你您]", re.IGNORECASE
 )
-NEGATED = (
-    re.compile(  # "do not answer as", "I don't want to talk to"; not "can't you answer as", nor "don't be shy but be"
-        r"(?<!why )(?:\b(?:not|never|stop|no\s+longer)\b|n['’]t\b(?!\s+(?:i|you|we|it|he|she|they)\b))"
-        r"(?:(?!\b(?:but|wait|why|so|then|what|whom?|whether|mind|matter|let\s+me|be\s+better|i\s+want|and)\b|\s[-–]\s)"
-        r"[^,;:—()])*$",
-        re.IGNORECASE,
-    )
+NEGATED = re.compile(  # "do not answer as", "I don't want to talk to"; not "can't you answer as", "don't be shy but be"
+    r"(?<!why )(?:\b(?:not|never|stop|no\s+longer)\b|n['’]t\b(?!\s+(?:i|you|we|it|he|she|they)\b))"
+    r"(?:(?!\b(?:but|wait|why|so|then|what|whom?|whether|mind|matter|let\s+me|be\s+better|i\s+want|and)\b|\s[-–]\s)"
+    r"[^,;:—()])*$",
+    re.IGNORECASE,
 )
 CASTING = (r"(?i:answer|speak|reply|respond|act|talk|pose|go on|continue)\b[^.!?,;]{0,80}?\b(?i:as)"
            r"|(?i:pretend\s+to\s+be|switch\s+to)")  # fmt: skip
