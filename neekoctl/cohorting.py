@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from neekoctl.checks.findings import Checked
 from neekoctl.checks.verdicts import Judged
 from neekoctl.gathering import Group
-from neekoctl.measuring import baseline
+from neekoctl.measuring import baseline, recorded
 from neekoctl.planning import Plan
 from neekoctl.routing import texts_of
 from neekoctl.settling import (
@@ -258,8 +258,7 @@ def _judged(stage: Stage, group: Group, plan: Plan, probes: Sequence[Probe]) -> 
     if old is None or not stage.registry.blocks.is_whole(old.block or ""):
         return None
     then = scored(stage, stage.mounted(old), heldout(plan, old.system_message))
-    now = [Score(probe.nll * probe.tokens, probe.tokens) for probe in probes]
-    found = Checked(old, then=then, now=now, elsewhere=["another block"])
+    found = Checked(old, then=then, now=recorded(probes), elsewhere=["another block"])
     return Judged(found, group.wanted.allowed, len(group.plans))
 
 

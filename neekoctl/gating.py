@@ -8,7 +8,8 @@ own; one under which the residents' probes are found less often is not put in us
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -102,6 +103,16 @@ def route_probe(router: Router, probe: Probe) -> Decision:
 def sampled(probes: list[tuple[Probe, str]]) -> list[tuple[Probe, str]]:
     """At most `MOST_PROBES`, spread evenly."""
     return probes[:: max(1, -(-len(probes) // MOST_PROBES))]
+
+
+@contextmanager
+def undoing_nothing(newcomers: Collection[str], say: Callable[[str], None]) -> Iterator[None]:
+    """They have moved in by now: whatever happens to the gate is told, and ends nothing."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  whatever it is
+        why = str(error) or type(error).__name__
+        say(f"{', '.join(newcomers)} moved in, and the gate stays as it was ({why}): run `neekoctl gate rebuild`")
 
 
 def refit(registry: Registry, texts: Texts, *, newcomers: Collection[str] = (), accept: bool = False,

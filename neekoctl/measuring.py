@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from recipes.scores import Score
+
 if TYPE_CHECKING:
     from neekoctl.stage import Stage
     from recipes.bank import Mix
     from recipes.exchanges import Messages
-    from recipes.scores import Score
     from registry.tables import Probe
 
 REPLIES_AT_ONCE = 32
@@ -91,6 +92,11 @@ def confirmed(stage: Stage, mix: Mix, probes: list[Messages], replies: list[list
         with stage.bank.serving([mix] * len(batch)):
             found += written_greedily(stage.base, batch)
     return found
+
+
+def recorded(probes: Sequence[Probe]) -> list[Score]:
+    """What each probe was scored with on the day of onboarding."""
+    return [Score(probe.nll * probe.tokens, probe.tokens) for probe in probes]
 
 
 def baseline(probes: Sequence[Probe]) -> float | None:

@@ -23,21 +23,18 @@ def move_in(registry: Registry, path: Path, say: Callable[[str], None], *, rehea
 
 def _refitted(registry: Registry, newcomers: Collection[str], say: Callable[[str], None]) -> int | None:
     """The version in use after a refit; None, and told, when there is none. Everybody has moved in by now."""
-    from neekoctl.gating import refit
+    from neekoctl.gating import refit, undoing_nothing
 
-    try:
+    found = None
+    with undoing_nothing(newcomers, say):
         texts = texts_of(registry, None, say)
         if not (folder_of(registry.layout, texts.name) / "config.json").is_file():
             say(f"the gate is not fitted to the newcomers: `neekoctl gate rebuild` does it, and needs {texts.name}")
             return None
         found = refit(registry, texts, newcomers=newcomers)
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  whatever it is, they have moved in
-        why = str(error) or type(error).__name__
-        say(f"{', '.join(newcomers)} moved in, and the gate stays as it was ({why}): run `neekoctl gate rebuild`")
-        return None
-    if found["kept"]:
+    if found and found["kept"]:
         say("a gate fitted to everybody would lose some residents: `neekoctl gate rebuild` takes it all the same")
-    return int(found["version"])
+    return int(found["version"]) if found else None
 
 
 def _document(arrival: Arrival, path: Path, rehearsed: bool) -> dict[str, Any]:

@@ -183,7 +183,8 @@ def _newest(registry: Registry, bank: Bank, request: Request, recipe: Recipe,
         why = f"is told {other!r}, and not {told!r}" if other != told else _other_size(row, request, recipe)
         if not why and is_whole(registry, row):
             return row
-        say(f"{f'cohort {row.name} {why}' if why else harm(row)}: going on without it")
+        fault = f"cohort {row.name} {why}" if why else harm(row)
+        say(f"{fault}: going on without it")
     return None
 
 

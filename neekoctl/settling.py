@@ -194,15 +194,12 @@ def onboarded(stage: Stage, plan: Plan, made: Made, digest: str, probes: list[Pr
 def refit_gate(registry: Registry, newcomers: Collection[str], texts: Texts, screen: Screen, *,
                accept: bool) -> dict[str, Any] | None:  # fmt: skip
     """A new version of the gate. The newcomers have moved in by now, so a failure here is told and undoes nothing."""
-    from neekoctl.gating import refit
+    from neekoctl.gating import refit, undoing_nothing
 
-    try:
+    found = None
+    with undoing_nothing(newcomers, screen.say):
         found = refit(registry, texts, newcomers=newcomers, accept=accept)
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  whatever it is, they have moved in
-        why, who = str(error) or type(error).__name__, ", ".join(newcomers)
-        screen.say(f"{who} moved in, and the gate stays as it was ({why}): run `neekoctl gate rebuild`")
-        return None
-    if found["kept"]:
+    if found and found["kept"]:
         screen.say(
             f"the gate keeps its version {found['version']}: under a new one {found['accuracy_now']:.0%} of the "
             f"residents' probes would still reach their owners, after {found['accuracy_before']:.0%}; --accept-gate "

@@ -123,8 +123,7 @@ def existing_banks(registry: Registry, base: str | None) -> list[Bank]:
 def the_one(banks: list[Bank]) -> Bank:
     """The only bank of the list. Raises UsageError when there are several."""
     if len(banks) > 1:
-        names = " | ".join(bank.base for bank in banks)
-        raise UsageError(f"There are several banks: choose with --base {names}.")
+        raise UsageError(f"There are several banks: choose with --base {' | '.join(bank.base for bank in banks)}.")
     return banks[0]
 
 

@@ -15,6 +15,7 @@ from neekoctl.routing import Router, texts_of
 from neekoctl.stage import bank_of, choose_bank, existing_banks, set_stage
 from recipes.engine import Sampling
 from registry.errors import NeekoError, UsageError
+from registry.names import as_utf8
 from registry.store import Registry
 from registry.tables import Character
 
@@ -64,7 +65,7 @@ def talk(registry: Registry, options: TalkOptions) -> None:
         raise UsageError("--once needs something to say.")
     talk = _Talk(registry, options)
     if options.once is not None:
-        talk.once(options.once.encode(errors="replace").decode())  # an argument may hold any bytes, too
+        talk.once(as_utf8(options.once))  # an argument may hold any bytes, too
     elif sys.stdin.isatty():
         talk.repl()
     else:

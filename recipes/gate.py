@@ -26,7 +26,7 @@ import numpy as np
 
 from recipes.mentions import Manner, Mention, Names
 from registry.errors import UsageError
-from registry.names import CONTROLS
+from registry.names import CONTROLS, as_utf8
 from registry.roles import KINDS, Roles
 
 SIGNALS = ("all", "mention", "prototypes", "head", "similarity")  # all: mention, then prototypes
@@ -209,7 +209,7 @@ class Gate:
 
 def readable(text: str) -> str:
     """Without control characters, and as UTF-8 can have it; line ends and tabs stay."""
-    return CONTROLS.sub(" ", text.encode(errors="replace").decode())
+    return CONTROLS.sub(" ", as_utf8(text))
 
 
 def logits_of(scores: np.ndarray, settings: Settings) -> np.ndarray:

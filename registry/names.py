@@ -15,6 +15,11 @@ NEAREST_SHOWN = 3
 NEAREST_CUTOFF = 55  # of 100, rapidfuzz's WRatio: below this a suggestion is noise
 
 
+def as_utf8(text: str) -> str:
+    """What was typed, whatever bytes it held: half a letter, as an argument may have it, becomes a question mark."""
+    return text.encode(errors="replace").decode()
+
+
 def fold(name: str) -> str:
     """The key two names share when only case, accents, width or spacing differ.
 

@@ -17,7 +17,7 @@ from registry.blocks import BlockStore
 from registry.errors import LeaseLost, NeekoError, RankError, RegistryBusy, UnknownCharacter
 from registry.layout import Layout
 from registry.leases import Lease
-from registry.names import fold, nearest
+from registry.names import as_utf8, fold, nearest
 from registry.ranks import RankRange, allocate, gaps
 from registry.seals import seal
 from registry.tables import (
@@ -378,7 +378,7 @@ class Registry:
 
 def _key(name: str) -> str:
     """What a name is found by, whatever bytes were typed."""
-    return fold(name.encode(errors="replace").decode())
+    return fold(as_utf8(name))
 
 
 def _reserved(session: Session, reservation: Reservation) -> Character:

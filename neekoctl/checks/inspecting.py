@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neekoctl.checks.findings import Checked, Flip
-from neekoctl.measuring import DECIDING, answered, as_read, confirmed, environment, heldout_messages, scored
+from neekoctl.measuring import DECIDING, answered, as_read, confirmed, environment, heldout_messages, recorded, scored
 from neekoctl.stage import Stage
 from recipes.scores import Score
 from registry.errors import NeekoError
@@ -81,7 +81,7 @@ def _score(stage: Stage, asked: Asked) -> None:
     """In the batches of the day of onboarding, so that the same bytes give the same bits."""
     found = asked.found
     found.now = scored(stage, stage.mounted(found.row, anew=True), asked.messages)
-    found.then = [Score(probe.nll * probe.tokens, probe.tokens) for probe in asked.probes]
+    found.then = recorded(asked.probes)
     then, now = found.row.environment, {**environment(stage), "tokens": as_read(stage, asked.messages)}
     found.elsewhere = [f"{key} {then.get(key)} then, {now[key]} now" for key in DECIDING if then.get(key) != now[key]]
     if then.get("tokens", now["tokens"]) != now["tokens"]:
