@@ -7,6 +7,7 @@ from typing import Any
 from rich.markup import escape
 
 from neekoctl.render import out
+from registry.ranks import RankRange
 
 
 def saved(document: dict[str, Any]) -> None:
@@ -49,7 +50,7 @@ def differs(document: dict[str, Any]) -> None:
 
 
 def _ranks(ranks: list[int]) -> str:
-    return escape(f"[{ranks[0]}, {ranks[1]})")
+    return escape(str(RankRange(*ranks)))
 
 
 def _moved(row: dict[str, Any]) -> str:

@@ -83,7 +83,7 @@ def read(registry: Registry, residents: Sequence[Character], witnesses: Sequence
     for row, witness in zip(residents, witnesses, strict=True):
         if witness.seen and all(math.isfinite(each.total) for each in witness.seen.scores):
             probes = registry.probes(row)[: len(witness.seen.scores)]
-            found.append(_reading(row.id or 0, probes, sum(each.total for each in witness.seen.scores)))
+            found.append(_reading(row.id, probes, sum(each.total for each in witness.seen.scores)))
     return found
 
 

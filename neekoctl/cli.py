@@ -39,6 +39,7 @@ from neekoctl.commands import (
     show,
     stale,
 )
+from registry.errors import Terminated
 
 STARTED = time.time()
 RESUME = "repeat it with --resume to go on"
@@ -108,7 +109,7 @@ def _document(sentence: str, error: Exception | None) -> None:
 app = typer.Typer(
     cls=Boundary,
     name="neekoctl",
-    help="Characters that move into one language model, one LoRA rank range each, and never into each other's.",
+    help="Give each character its own range of LoRA ranks in one language model.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -152,10 +153,14 @@ app.add_typer(profile.app, name="profile")
 app.add_typer(models.app, name="models")
 
 
+def _terminated(_number: int, _frame: object) -> None:
+    raise Terminated
+
+
 def main() -> None:
     """The entry point of the `neekoctl` script. A termination ends like Ctrl-C: everything given back."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # progress is drawn by neekoctl; tqdm reads this when imported
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _terminated)
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started us
             setattr(sys, name, Path(os.devnull).open("r+"))  # noqa: SIM115  for as long as we run

@@ -7,7 +7,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from neekoctl.render import out
+from neekoctl.render import out, ranks_of
 
 SHADES = " ░▒▓█"
 
@@ -19,9 +19,8 @@ def trained(document: dict[str, Any]) -> None:
     for title in ("CHARACTER", "RANKS", "NLL: BASE", "BEFORE", "AFTER", ""):
         table.add_column(title, justify="left" if title in ("CHARACTER", "") else "right", no_wrap=True)
     for row in document["members"]:
-        ranks = f"[{row['rank_start']}, {row['rank_stop']})"
         fate = "[green]moved in[/]" if row["switched"] else "[yellow]keeps its block[/]"
-        table.add_row(escape(row["character"]), escape(ranks), *(_nll(row[key]) for key in
+        table.add_row(escape(row["character"]), escape(ranks_of(row)), *(_nll(row[key]) for key in
                       ("nll_base", "nll_before", "nll_after")), fate)  # fmt: skip
     console.print(table)
     proof, version = document["certificate"], document["version"]

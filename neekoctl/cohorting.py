@@ -38,7 +38,7 @@ from neekoctl.settling import (
 from neekoctl.stage import Stage, set_stage
 from recipes.scores import Score, mean_nll, perplexity
 from registry.cohorts import flush, next_version, put_cohort, sweep
-from registry.ranks import RankRange
+from registry.scratch import scratch
 from registry.store import Onboarded, Registry, Reservation
 from registry.tables import Character, Probe, Reading
 from registry.tables import Cohort as CohortRow
@@ -187,7 +187,7 @@ class Arrival:
     def document(self, moves: bool) -> dict[str, Any]:
         gain, old = self.judged.loss if self.judged else None, self.judged and self.judged.found.then
         kept = None if moves else self.plan.replaced
-        ranks = RankRange(kept.start, kept.stop) if kept else self.reservation.ranks
+        ranks = kept.ranks if kept else self.reservation.ranks
         return {
             "character": self.plan.profile.name, "rank_start": ranks.start, "rank_stop": ranks.stop,
             "block": kept.block if kept else self.digest, "nll_base": self.made.nll_before,
@@ -269,7 +269,7 @@ def _commit(stage: Stage, group: Group, run: Trained, moving: Sequence[Arrival],
     from recipes.cohort_file import save_cohort
 
     registry, rows = stage.registry, [_row(stage, each, finding) for each in moving]
-    with registry.blocks.making() as folder:
+    with scratch(registry.layout, "cohort") as folder:
         shapes = run.learning.bank.base.shapes
         save_cohort(run.cohort, folder, base_fingerprint=group.bank.fingerprint, shapes=shapes)
         row = CohortRow(

@@ -50,7 +50,7 @@ class Conversation:
         started = time.monotonic()
         asked = [*self.history, {"role": "user", "content": text}]
         self.last = Reply()
-        prompt = self._prompt(asked, max_new_tokens)
+        asked, prompt = self._in_the_window(asked, max_new_tokens)
         max_new_tokens = min(max_new_tokens, self.stage.base.longest - len(prompt))
         for piece in self._pieces(prompt, max_new_tokens, sampling):
             self.last.text += piece
@@ -58,15 +58,15 @@ class Conversation:
         self.last.seconds = time.monotonic() - started
         self.history = [*asked, {"role": "assistant", "content": self.last.text.strip() or "…"}]
 
-    def _prompt(self, asked: Messages, max_new_tokens: int) -> list[int]:
-        """The newest turns that fit the base's window, whole exchanges dropped from the oldest on."""
+    def _in_the_window(self, asked: Messages, max_new_tokens: int) -> tuple[Messages, list[int]]:
+        """The newest turns that fit the base's window, whole exchanges dropped from the oldest on; and as a prompt."""
         room = max(self.stage.base.longest - max_new_tokens, self.stage.base.longest // 2)
         while True:
             tokens = self.stage.form.prompt(with_system(self.system_message, asked))
             if len(tokens) <= room:
-                return tokens
+                return asked, tokens
             if len(asked) == 1:
-                return tokens[-max(room, 1) :]
+                return asked, tokens[-max(room, 1) :]
             asked = asked[2:]
 
     def _pieces(self, prompt: list[int], max_new_tokens: int, sampling: Sampling) -> Iterator[str]:

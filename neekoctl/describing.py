@@ -10,7 +10,7 @@ from registry.tables import Bank, Character
 def listed(registry: Registry) -> list[dict[str, Any]]:
     """Every live character, in the order of the ranges."""
     handles = registry.handles()
-    return [summary(row, handles.get(row.id or 0, [row.name])) for row in registry.characters(brief=True)]
+    return [summary(row, handles.get(row.id, [row.name])) for row in registry.characters(brief=True)]
 
 
 def summary(row: Character, handles: list[str]) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def details(registry: Registry, row: Character) -> dict[str, Any]:
     """All that `show --json` tells."""
     certificate = registry.certificate(row)
     return {
-        **summary(row, registry.handles().get(row.id or 0, [row.name])),
+        **summary(row, registry.handles().get(row.id, [row.name])),
         "base": next(bank.base for bank in registry.banks() if bank.id == row.bank_id),
         "description": row.description,
         "recipe": row.recipe,
@@ -62,7 +62,7 @@ def ranked(registry: Registry, bank: Bank) -> dict[str, Any]:
     return {
         "base": bank.base,
         "capacity": bank.capacity,
-        "used": sum(row.stop - row.start for row in owners),
+        "used": sum(row.ranks.rank for row in owners),
         "ranges": [{"character": row.name, "start": row.start, "stop": row.stop} for row in owners],
         "free": [list(gap) for gap in free],
     }

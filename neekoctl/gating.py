@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from neekoctl.routing import Router, Texts, everybodys_names, head_path, nobody_yet, nobodys_vectors
+from neekoctl.routing import Router, Texts, everybodys_names, nobody_yet, nobodys_vectors
 from recipes.gate import SCORED, Decision, Gate, Scorer, Settings
 from registry.gates import (
     Vectors,
@@ -90,8 +90,8 @@ def judge(router: Router, probes: Sequence[tuple[Probe, str]]) -> Judged:
         if probe.vector is not None:
             decision = route_probe(router, probe)
             match = decision.owner
-            routed[probe.id or 0] = decision.outcome if match is None else router.people[match].name
-    return Judged({probe.id or 0: owner for probe, owner in probes}, routed)
+            routed[probe.id] = decision.outcome if match is None else router.people[match].name
+    return Judged({probe.id: owner for probe, owner in probes}, routed)
 
 
 def route_probe(router: Router, probe: Probe) -> Decision:
@@ -144,8 +144,7 @@ def _refit(registry: Registry, texts: Texts, newcomers: Collection[str], accept:
         note_routes(registry, judge(Router(registry, texts), new).routed, kept.version, anew=False)
         return {"version": kept.version, "kept": True, **evidence}
     row = put_gate(registry, texts.provenance, settings, evidence | fitted_on)
-    if learned is not None:
-        _write_head(registry, row.version or 0, learned)
+    _write_head(registry, row.version, learned)
     note_routes(registry, judge(router, new).routed, row.version, anew=accept)
     return {"version": row.version, "kept": False, **evidence}
 
@@ -169,10 +168,14 @@ def _first_routed(residents: Sequence[tuple[Probe, str]]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _write_head(registry: Registry, version: int, head: np.ndarray) -> None:
+def _write_head(registry: Registry, version: int, head: np.ndarray | None) -> None:
+    """What a version has learned; where it has learned nothing, what a version of its number left there is gone."""
     from safetensors.numpy import save
 
-    path = head_path(registry, version)
+    path = registry.layout.head(version)
+    path.unlink(missing_ok=True)
+    if head is None:
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(save({"head": np.ascontiguousarray(head)}))
 
@@ -183,7 +186,8 @@ def rebuild(registry: Registry, texts: Texts) -> dict[str, Any]:
     if not people:
         raise nobody_yet()
     others = [row for row in people if row.encoder != texts.provenance]
-    embed_anew(registry, texts.provenance, [_embedded(registry, row, texts) for row in others])
+    if others:
+        embed_anew(registry, texts.provenance, [_embedded(registry, row, texts) for row in others])
     return refit(registry, texts, accept=True, head=True)
 
 
@@ -192,6 +196,6 @@ def _embedded(registry: Registry, row: Character, texts: Texts) -> Vectors:
     said = [str(row.description.get("persona", row.name)), *(each.text for each in kept),
             *(probe.prompt[-1]["content"] for probe in probes)]  # fmt: skip
     role, *vectors = (vector.astype("<f4").tobytes() for vector in texts.encode(said))
-    by_prototype = {each.id or 0: vector for each, vector in zip(kept, vectors, strict=False)}
-    by_probe = {each.id or 0: vector for each, vector in zip(probes, vectors[len(kept) :], strict=True)}
-    return Vectors(row.id or 0, role, by_prototype, by_probe)
+    by_prototype = {each.id: vector for each, vector in zip(kept, vectors, strict=False)}
+    by_probe = {each.id: vector for each, vector in zip(probes, vectors[len(kept) :], strict=True)}
+    return Vectors(row.id, role, by_prototype, by_probe)

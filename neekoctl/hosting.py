@@ -30,9 +30,11 @@ class Host:
     stage: Stage | None = None
     _conversation: Conversation | None = None
     _asked: str | None = None  # what waits for an answer to "who is meant?"
+    _before: tuple[list[str], Character | None, str | None] = ([], None, None)  # the last turn
 
     def turn(self, text: str) -> tuple[Conversation | None, str]:
         """Who answers what; nobody (None) when the user must say first who is meant."""
+        self._before = list(self.turns), self.speaker, self._asked
         decision = self.decision = self.router.route([*self.turns, text], self.speaker)
         if self._asked is not None and decision.owner is not None and self._is_only_an_answer(text):
             text = self._asked
@@ -58,6 +60,10 @@ class Host:
         assert self.decision is not None
         names = [self.router.people[each.owner].name for each in self.decision.candidates[:2]]
         return f"Who is meant: {' or '.join(names)}?"
+
+    def take_back(self) -> None:
+        """As if the last turn had not been: nobody has answered it."""
+        self.turns, self.speaker, self._asked = self._before
 
     def reset(self) -> None:
         """Forget what was said, and who said it."""

@@ -74,18 +74,23 @@ def answered(stage: Stage, mix: Mix, probes: list[Messages]) -> list[tuple[list[
     prompts, found = [stage.form.prompt(messages[:-1]) for messages in probes], []
     for start in range(0, len(prompts), REPLIES_AT_ONCE):
         batch = prompts[start : start + REPLIES_AT_ONCE]
-        room = max(0, stage.base.longest - max(map(len, batch)))
-        found += replies(stage.bank, batch, mix=mix, stop=stage.form.stop,
-                         max_new_tokens=min(REPLY_TOKENS, room))  # fmt: skip
+        found += replies(stage.bank, batch, mix=mix, stop=stage.form.stop, max_new_tokens=_room(stage, batch))
     return [(answer, stage.base.tokenizer.decode(answer, skip_special_tokens=True)) for answer in found]
+
+
+def _room(stage: Stage, prompts: Sequence[list[int]]) -> int:
+    """How many tokens each of a batch may say: the base's positions end behind the longest prompt."""
+    return max(0, min(REPLY_TOKENS, stage.base.longest - max(map(len, prompts))))
 
 
 def confirmed(stage: Stage, mix: Mix, probes: list[Messages], replies: list[list[int]]) -> list[bool]:
     """Whether these would be the greedy replies again; a near tie may say no where `answered` says yes."""
     from recipes.likelihood import ROWS_AT_ONCE, written_greedily
 
-    rows = [stage.form.answer(messages[:-1], reply, ended=len(reply) < REPLY_TOKENS)
-            for messages, reply in zip(probes, replies, strict=True)]  # fmt: skip
+    prompts = [stage.form.prompt(messages[:-1]) for messages in probes]
+    rooms = [_room(stage, prompts[place - place % REPLIES_AT_ONCE :][:REPLIES_AT_ONCE]) for place in range(len(probes))]
+    rows = [stage.form.answer(messages[:-1], reply, ended=len(reply) < room)
+            for messages, reply, room in zip(probes, replies, rooms, strict=True)]  # fmt: skip
     found = []
     for start in range(0, len(rows), ROWS_AT_ONCE):
         batch = rows[start : start + ROWS_AT_ONCE]

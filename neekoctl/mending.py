@@ -4,15 +4,11 @@ decide. Knows no model and no screen."""
 from __future__ import annotations
 
 import shutil
-import time
-from pathlib import Path
 from typing import Any
 
 from registry.cohorts import damaged, harm, how_to_remove, sweep
-from registry.leases import host_name, is_running
+from registry.scratch import is_abandoned
 from registry.store import Registry
-
-STALE_SECONDS = 24 * 3600.0  # scratch folders whose process cannot be looked at
 
 
 def examine(registry: Registry, *, prune: bool) -> list[dict[str, Any]]:
@@ -31,18 +27,10 @@ def examine(registry: Registry, *, prune: bool) -> list[dict[str, Any]]:
 def _scratch(registry: Registry) -> list[dict[str, Any]]:
     found = []
     for path in sorted(registry.layout.scratch.glob("*")):
-        if _is_abandoned(path):
+        if is_abandoned(path):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             found.append(_finding(f"half-made {path.name}", fixed=True))
     return found
-
-
-def _is_abandoned(path: Path) -> bool:
-    """Scratch names are kind-pid@host-random; the folder is in use while that process runs, as far as one can see."""
-    pid, _, host = (path.name.split("-")[1] if "-" in path.name else "").partition("@")
-    if pid.isdecimal() and host == host_name():
-        return not is_running(int(pid))
-    return time.time() - path.stat().st_mtime > STALE_SECONDS
 
 
 def _blocks(registry: Registry, prune: bool) -> list[dict[str, Any]]:

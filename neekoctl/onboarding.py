@@ -37,6 +37,8 @@ from registry.gates import fingerprint
 from registry.store import Registry, Reservation
 from registry.tables import Character, Probe
 
+MOST_RUNGS_TRAINED = 3  # by `auto`: from neighbours, from a cohort, from nothing
+
 if TYPE_CHECKING:
     from neekoctl.certifying import Depth, Finding
     from recipes.hyper import Entry
@@ -95,7 +97,7 @@ def _make_and_commit(
 
     registry, renew = stage.registry, renewing(stage.registry, [reservation])
     stage.bank.refuse_too_wide(plan.rank)
-    refuse_full_disk(stage, plan.rank)
+    refuse_full_disk(stage, plan.rank, MOST_RUNGS_TRAINED if plan.request.strategy == "auto" else 1)
     task = _task(stage, plan, spoken, renew, screen, started)  # a damaged neighbour is told before anything is made
     residents, depth = _residents(registry, plan), _depth(plan)
     screen.say(f"witnessing the residents before: {len(residents)}")
@@ -204,7 +206,7 @@ def _document(row: Character, plan: Plan, made: Made, finding: Finding, seconds:
         "strategy": row.strategy,
         "rank_start": row.start,
         "rank_stop": row.stop,
-        "rank": row.stop - row.start,
+        "rank": row.ranks.rank,
         "block": row.block,
         "base": plan.bank.base,
         "replaced": plan.replaced.block if plan.replaced else None,

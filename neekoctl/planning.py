@@ -208,7 +208,7 @@ def with_kin(registry: Registry, plan: Plan, encoder: str, persona: Prototype) -
     request, role = plan.request, np.frombuffer(persona.vector, dtype="<f4")
     kin = kinship.relatives(registry, plan.bank, encoder, role, plan.choice, request.merging.temperature,
                              but=plan.replaced)  # fmt: skip
-    widths = [each.character.stop - each.character.start for each in kin]
+    widths = [each.character.ranks.rank for each in kin]
     width = plan.recipe.rank if request.names_a_rank else request.merging.rank(widths)
     alphas = [each.character.recipe["alpha"] for each in kin if "alpha" in each.character.recipe]
     request.merging.refuse(widths, alphas, [each.weight for each in kin], width)

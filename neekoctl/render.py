@@ -18,13 +18,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from registry.ranks import RankRange
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.tree import Tree
 
     from recipes.running import Progress
-    from registry.lineage import Ancestor
-    from registry.tables import Bank, Certificate, Character
+    from registry.tables import Bank, Character
 
 MAP_WIDTH = 64  # cells of the rank map
 WIDE = 400  # columns where there is no terminal
@@ -130,7 +131,7 @@ def onboarded(document: dict[str, Any]) -> None:
     """The outcome of add-character."""
     console, certificate = out(), document["certificate"]
     console.print(f"[bold green]{escape(document['character'])}[/] moved in: ranks "
-                  f"[{document['rank_start']}, {document['rank_stop']}), block {document['block'][:12]}.")  # fmt: skip
+                  f"{ranks_of(document)}, block {document['block'][:12]}.")  # fmt: skip
     if document["replaced"]:
         console.print(f"It replaces block {document['replaced'][:12]}, which `neekoctl rollback` can bring back.")
     console.print(escape(document["reason"]))
@@ -164,44 +165,52 @@ def characters(rows: list[dict[str, Any]]) -> None:
         return
     lines = [("NAME", "ALIASES", "STRATEGY", "RANKS", "STATUS", "BLOCK", "SINCE")]
     for row in rows:
-        ranks = f"[{row['rank_start']}, {row['rank_stop']})"
         since = moment(row["created_at"])
         block = (row["block"] or "")[:12]
-        lines.append((row["name"], ", ".join(row["aliases"]), row["strategy"], ranks, row["status"], block, since))
-    widths = [
-        max(map(len, column)) for column in zip(*lines, strict=True)
-    ]  # rich would lay out every cell: 0.6 s a 1,000
+        ranks, aliases = ranks_of(row), ", ".join(row["aliases"])
+        lines.append((row["name"], aliases, row["strategy"], ranks, row["status"], block, since))
+    # rich would lay out every cell: 0.6 s a thousand
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         sys.stdout.write("  ".join(cells).rstrip() + "\n")
 
 
-def character(row: Character, aliases: list[str], parents: list[Ancestor], certificate: Certificate | None) -> None:
-    console = out()
-    console.print(f"[bold]{escape(row.name)}[/]" + (f"  ({escape(', '.join(aliases))})" if aliases else ""))
+def ranks_of(document: dict[str, Any]) -> str:
+    """Of a character, as ranges are written everywhere."""
+    return str(RankRange(document["rank_start"], document["rank_stop"]))
+
+
+def character(document: dict[str, Any]) -> None:
+    """One character: what it is, where it came from, who it is."""
+    console, aliases = out(), escape(", ".join(document["aliases"]))
+    console.print(f"[bold]{escape(document['name'])}[/]" + (f"  ({aliases})" if aliases else ""))
+    for key, value in _facts(document).items():
+        if value not in (None, ""):
+            console.print(f"  [dim]{key:12}[/] {escape(str(value))}")
+    if document["parents"]:
+        _lineage(console, document["name"], document["parents"])
+    console.print(escape(str(document["description"].get("persona", "")).strip()), style="italic")
+
+
+def _facts(document: dict[str, Any]) -> dict[str, Any]:
+    """What a line tells of each."""
+    metrics, certificate = document["metrics"], document["certificate"]
     facts = {
-        "status": row.status,
-        "strategy": row.strategy,
-        "ranks": f"[{row.start}, {row.stop})",
-        "block": row.block,
-        "seed": row.seed,
-        "preset": row.recipe.get("preset"),
-        "since": moment(row.created_at),
-        "reason": row.reason,
+        **{key: document[key] for key in ("status", "strategy")},
+        "ranks": ranks_of(document),
+        **{key: document[key] for key in ("block", "seed")},
+        "preset": document["recipe"].get("preset"),
+        "since": moment(document["created_at"]),
+        "reason": document["reason"],
     }
-    if None not in (row.metrics.get("nll_before"), row.metrics.get("nll_after")):
-        facts["held-out NLL"] = f"{row.metrics['nll_before']:.3f} -> {row.metrics['nll_after']:.3f}"
+    if None not in (metrics.get("nll_before"), metrics.get("nll_after")):
+        facts["held-out NLL"] = f"{metrics['nll_before']:.3f} -> {metrics['nll_after']:.3f}"
     if certificate:
-        facts["certificate"] = f"{certificate.identical} of {certificate.others} others identical"
-    if "merge" in row.metrics:
-        facts["merge"] = _merge(row.metrics["merge"])
-    for key, value in facts.items():
-        if value in (None, ""):
-            continue
-        console.print(f"  [dim]{key:12}[/] {escape(str(value))}")
-    if parents:
-        _lineage(console, row.name, parents)
-    console.print(escape(str(row.description.get("persona", "")).strip()), style="italic")
+        facts["certificate"] = f"{certificate['identical']} of {certificate['others']} others identical"
+    if "merge" in metrics:
+        facts["merge"] = _merge(metrics["merge"])
+    return facts
 
 
 def _merge(found: dict[str, Any]) -> str:
@@ -210,39 +219,40 @@ def _merge(found: dict[str, Any]) -> str:
     return f"{found.get('method')}, {found['discarded']:.1%} of the energy discarded, most at {worst}: {share:.1%}"
 
 
-def _lineage(console: Console, name: str, parents: list[Ancestor]) -> None:
+def _lineage(console: Console, name: str, parents: list[dict[str, Any]]) -> None:
     """Who was made from whom, with weights; those who are gone or somebody else now are marked."""
     from rich.tree import Tree
 
-    parentless = all(each.state == "gone" for each in parents)
+    parentless = all(each["state"] == "gone" for each in parents)
     tree = Tree(f"{escape(name)}[yellow]{'  parentless: nobody it was made from lives here any more' * parentless}[/]")
     _grow(tree, parents)
     console.print(tree)
 
 
-def _grow(tree: Tree, parents: list[Ancestor]) -> None:
+def _grow(tree: Tree, parents: list[dict[str, Any]]) -> None:
+    marks = {"here": "", "gone": "  [yellow]gone[/]", "replaced": "  [yellow]replaced since[/]"}
     for each in parents:
-        mark = {"here": "", "gone": "  [yellow]gone[/]", "replaced": "  [yellow]replaced since[/]"}[each.state]
-        line = f"{_bar(each.weight)} {each.weight:+.2f} {escape(each.name)}  [dim]{each.block[:12]}[/]{mark}"
-        _grow(tree.add(line), each.parents)
+        weight, name = each["weight"], escape(each["character"])
+        line = f"{_bar(weight)} {weight:+.2f} {name}  [dim]{each['block'][:12]}[/]{marks[each['state']]}"
+        _grow(tree.add(line), each["parents"])
 
 
-def rank_map(bank: Bank, owners: list[Character], free: Sequence[tuple[int, int]]) -> None:
+def rank_map(bank: Bank, owners: list[Character], free: Sequence[RankRange]) -> None:
     """The bank as a strip: a colour an owner, dots for what is free, drawn up to a little past the last owner."""
     console = out()
     end = max((row.stop for row in owners), default=0)
     shown = min(bank.capacity, max(MAP_WIDTH, -(-end * 9 // 8)))
     console.print(
-        f"[bold]{escape(bank.base)}[/]  {sum(row.stop - row.start for row in owners)} of {bank.capacity} ranks used"
+        f"[bold]{escape(bank.base)}[/]  {sum(row.ranks.rank for row in owners)} of {bank.capacity} ranks used"
     )
     console.print("  " + "".join(_cell(cell, shown, owners) for cell in range(MAP_WIDTH)), soft_wrap=True)
     console.print(f"  [dim]0{str(shown):>{MAP_WIDTH - 1}}[/]")
     for place, row in enumerate(owners):
         colour = COLOURS[place % len(COLOURS)]
         name = row.name if row.status == "ready" else f"{row.name} ({row.status})"
-        console.print(f"  [{colour}]█[/] {escape(f'[{row.start}, {row.stop})'):14} {escape(name)}")
-    for start, stop in free:
-        console.print(f"  [dim]· {escape(f'[{start}, {stop})'):14} free[/]")
+        console.print(f"  [{colour}]█[/] {escape(str(row.ranks)):14} {escape(name)}")
+    for gap in free:
+        console.print(f"  [dim]· {escape(str(gap)):14} free[/]")
 
 
 def _cell(cell: int, shown: int, owners: list[Character]) -> str:
@@ -338,8 +348,7 @@ def _bar(share: float) -> str:
 
 def removed(document: dict[str, Any]) -> None:
     """Who left, and who was made from them."""
-    ranks = f"[{document['rank_start']}, {document['rank_stop']})"
-    out().print(f"{document['removed']} moved out; ranks {ranks} are free.", markup=False)
+    out().print(f"{document['removed']} moved out; ranks {ranks_of(document)} are free.", markup=False)
     if document["children"]:
         out().print(f"Made from it, and staying as they are: {', '.join(document['children'])}.", markup=False)
 

@@ -75,7 +75,7 @@ class Router:
         if signal not in SIGNALS:
             raise UsageError(f"There is no signal {signal!r}: choose {', '.join(SIGNALS)}.")
         self.registry, self.texts = registry, texts
-        self.people = {row.id or 0: row for row in registry.characters(status=("ready",), brief=True)}
+        self.people = {row.id: row for row in registry.characters(status=("ready",), brief=True)}
         if not self.people:
             raise nobody_yet()
         self.gate = gate or self._opened(signal)
@@ -134,10 +134,6 @@ def nobodys_vectors(registry: Registry, texts: Texts) -> np.ndarray:
     return vectors
 
 
-def head_path(registry: Registry, version: int) -> Path:
-    return registry.layout.head(version)
-
-
 def read_head(registry: Registry, version: int) -> np.ndarray | None:
     """The learned map of a version, None when it has none.
 
@@ -147,7 +143,7 @@ def read_head(registry: Registry, version: int) -> np.ndarray | None:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    path = head_path(registry, version)
+    path = registry.layout.head(version)
     if not path.is_file():
         return None
     try:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from recipes.task import Made
 
 RENEW_SECONDS = 60.0  # between two renewals of a lease
-COPIES_ON_DISK = 11  # of the factors: themselves, mean, best and two moments in a checkpoint and in the next, the block
+COPIES_IN_A_CHECKPOINT = 5  # of the factors: themselves, mean, best and two moments
 
 
 class Screen(Protocol):
@@ -56,14 +56,16 @@ class Spoken:
         return torch.from_numpy(np.frombuffer(self.words[0].vector, dtype="<f4").copy())
 
 
-def refuse_full_disk(stage: Stage, ranks: int) -> None:
-    """Before anything is made: whether so many ranks of fp32 factors fit as often as a training keeps them.
+def refuse_full_disk(stage: Stage, ranks: int, runs: int = 1) -> None:
+    """Before anything is made: whether so many ranks of fp32 factors fit as often as they are kept, in a checkpoint of
+    each of `runs`, in the next one, and in the block.
 
     Raises:
         NeekoError: less is free.
     """
     home, widths = stage.registry.layout.home, (d_out + d_in for d_out, d_in in stage.base.shapes.values())
-    free, needed = shutil.disk_usage(home).free, COPIES_ON_DISK * ranks * sum(widths) * 4
+    copies = COPIES_IN_A_CHECKPOINT * (runs + 1) + 1
+    free, needed = shutil.disk_usage(home).free, copies * ranks * sum(widths) * 4
     if free < needed:
         raise NeekoError(f"Only {free / 2**20:.0f} MiB are free under {home}, and up to {needed / 2**20:.0f} may be "
                          f"needed: free some space or set NEEKOCTL_HOME elsewhere.")  # fmt: skip

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recipes.sources import DEFAULT_BASE, fingerprint, folder_of, local_folder, on_disk
+from recipes.sources import DEFAULT_BASE, SOURCES, fingerprint, folder_of, local_folder, on_disk
 from registry.errors import BaseError, BaseMismatch, UsageError
 from registry.ranks import RankRange
 from registry.store import CAPACITY, Registry
@@ -43,7 +43,7 @@ class Stage:
         Raises:
             BlockDamaged: the files are not what was stored.
         """
-        at = RankRange(character.start, character.stop)
+        at = character.ranks
         if anew:
             self.bank.evict(at)
         return self.mount(at, character.block or "", character.name)
@@ -64,7 +64,9 @@ class Stage:
 
 def canonical(registry: Registry, base: str) -> str:
     """The name under which a base is remembered: aliases and hub ids as they are, files by where their model lies."""
-    return str(folder_of(registry.layout, base)) if on_disk(base).exists() else base
+    if base in SOURCES or not on_disk(base).exists():
+        return base
+    return str(folder_of(registry.layout, base))
 
 
 def choose_bank(registry: Registry, base: str | None, *, say: Say) -> Bank:

@@ -14,7 +14,7 @@ from neekoctl.hosting import Host
 from neekoctl.routing import Router, texts_of
 from neekoctl.stage import bank_of, choose_bank, existing_banks, set_stage
 from recipes.engine import Sampling
-from registry.errors import NeekoError, UsageError
+from registry.errors import NeekoError, Terminated, UsageError
 from registry.names import as_utf8
 from registry.store import Registry
 from registry.tables import Character
@@ -167,6 +167,8 @@ class _Talk:
                 line = input(f"you to {self._speaking()}> ").strip()
             except EOFError:
                 return
+            except Terminated:
+                raise
             except KeyboardInterrupt:
                 render.say("/quit leaves")
                 continue
@@ -188,10 +190,15 @@ class _Talk:
         """Ctrl-C ends the reply, not the chat."""
         try:
             self.answer(line)
-        except KeyboardInterrupt:
-            render.say("interrupted; that turn is forgotten")
-        except NeekoError as error:
-            render.error(str(error))
+        except Terminated:
+            raise
+        except (KeyboardInterrupt, NeekoError) as error:
+            if self.host is not None:
+                self.host.take_back()
+            if isinstance(error, NeekoError):
+                render.error(str(error))
+            else:
+                render.say("interrupted; that turn is forgotten")
 
     def command(self, line: str) -> None:
         """A line that begins with a slash."""

@@ -20,6 +20,7 @@ from recipes.scores import Difference, Score, mean_nll, paired_bootstrap, perple
 from recipes.task import Made, Task
 
 FEWEST_PROBES = 6  # with fewer, all of them may agree by chance: one time in 2^6 with six
+MOST_JUDGED = 64  # replies that a source is judged by
 TRAINING_COST = 3.0  # of a pass forward and back, in passes forward
 
 
@@ -114,7 +115,7 @@ def _helpful(task: Task, probes: list[Row]) -> list[Source]:
     out as long as nothing is trained. What comes from people who speak otherwise is a worse start than none."""
     if not sources(task):
         return []
-    rows = [*probes, *task.rows()][:ROWS_AT_ONCE]
+    rows = [*task.rows(), *probes][:MOST_JUDGED]
     base = mean_nll(scored_under(task.bank, None, rows))
     return [each for each in sources(task) if mean_nll(scored_under(task.bank, _start(task, each), rows)) < base]
 

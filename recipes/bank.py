@@ -119,7 +119,7 @@ class Bank:
         """What the residents take."""
         return sum(each.at.rank for each in self._residents.values()) * self.rank_bytes
 
-    def mount(self, block: Block, at: RankRange, *, pin: bool = False) -> None:
+    def mount(self, block: Block, at: RankRange) -> None:
         """Make a block resident at its range, in the base's dtype; what was unused longest makes room.
 
         Raises:
@@ -127,14 +127,14 @@ class Bank:
             BaseMismatch: the block does not fit the base.
         """
         if at.rank != block.rank:
-            raise RankError(f"A block of rank {block.rank} cannot lie at [{at.start}, {at.stop}).")
+            raise RankError(f"A block of rank {block.rank} cannot lie at {at}.")
         clash = [each for each in self._residents if each.start < at.stop and at.start < each.stop and each != at]
         if clash:
-            raise RankError(f"[{at.start}, {at.stop}) overlaps the resident [{clash[0].start}, {clash[0].stop}).")
+            raise RankError(f"{at} overlaps the resident {clash[0]}.")
         packed, before = self.pack(block), self._residents.get(at)
         self.evict(at)
         place = self._room_for(block.rank)
-        self._residents[at] = Resident(self._laid(packed, place), place, (before.pins if before else 0) + pin)
+        self._residents[at] = Resident(self._laid(packed, place), place, before.pins if before else 0)
 
     def refuse_too_wide(self, rank: int) -> None:
         """Raises RankError when a block of this rank could never be resident."""
@@ -182,7 +182,7 @@ class Bank:
     def evict(self, at: RankRange) -> None:
         """Forget a resident; nothing happens when it is not there. Raises RankError when a row is using it."""
         if at in self._residents and self._is_in_use(self._residents[at]):
-            raise RankError(f"The block at [{at.start}, {at.stop}) is in use and cannot leave.")
+            raise RankError(f"The block at {at} is in use and cannot leave.")
         self._made = None
         self._residents.pop(at, None)
 

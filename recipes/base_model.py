@@ -12,6 +12,7 @@ from torch import nn
 from recipes.quiet import quiet_transformers
 from registry.errors import BaseError
 
+ROUNDING = {torch.float32: 1e-3, torch.bfloat16: 3e-2}  # of the largest logit, by which two ways to one may differ
 LOCAL = {"local_files_only": True, "trust_remote_code": False}  # nor is anybody asked whether a folder's code may run
 
 
@@ -95,7 +96,29 @@ def load_base(folder: Path, *, name: str, fingerprint: str, device: torch.device
         raise BaseError(f"{name} has {other[0]} layers, and only attention keeps conversations apart here: take a base "
                         f"without them.")  # fmt: skip
     model.requires_grad_(False).eval().to(device)
+    if not _reads_on(model):
+        raise BaseError(f"{name} does not read as a decoder with a cache does: it sees what comes later, or forgets what "
+                        f"came before.")  # fmt: skip
     return BaseModel(name, fingerprint, model, tokenizer, find_projections(model))
+
+
+@torch.inference_mode()
+def _reads_on(model: Any) -> bool:
+    """Whether a later token changes nothing before it, and one that is read after a cache is as if all were read."""
+    from transformers import DynamicCache
+
+    first, other = (torch.tensor([[0, 1, last]], device=model.device) for last in (0, 1))
+    cache = DynamicCache()
+    try:
+        whole, changed = (model(input_ids=each).logits.float() for each in (first, other))
+        model(input_ids=first[:, :2], past_key_values=cache, use_cache=True)
+        places = torch.tensor([[2]], device=model.device)
+        last = model(input_ids=first[:, 2:], position_ids=places, past_key_values=cache, use_cache=True).logits.float()
+    except Exception:  # noqa: BLE001  a model of another kind may raise anything
+        return False
+    near = ROUNDING[model.dtype] * float(whole.abs().max())
+    causal = torch.allclose(whole[:, :2], changed[:, :2], rtol=0.0, atol=near)
+    return causal and torch.allclose(whole[:, 2:], last, rtol=0.0, atol=near)
 
 
 def find_projections(model: nn.Module) -> dict[str, Projection]:

@@ -9,7 +9,6 @@ from pydantic_core import PydanticCustomError
 
 from recipes.recipe import Recipe, load_settings
 
-KINDS = ("hycora", "shared")
 Width = Annotated[int, Field(ge=1, le=8192)]
 Pace = Annotated[float, Field(ge=0, le=100)]
 

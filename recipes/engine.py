@@ -202,12 +202,11 @@ def decode(
 
 
 def replies(
-    bank: Bank, prompts: Sequence[list[int]], *, mix: Mix, stop: list[int], max_new_tokens: int,
-    sampling: Sampling = GREEDY,
-) -> list[list[int]]:  # fmt: skip
-    """The whole replies of a batch, end-of-turn tokens left off."""
+    bank: Bank, prompts: Sequence[list[int]], *, mix: Mix, stop: list[int], max_new_tokens: int
+) -> list[list[int]]:
+    """The whole greedy replies of a batch, end-of-turn tokens left off."""
     written: list[list[int]] = [[] for _ in prompts]
-    for step in decode(bank, prompts, mix=mix, stop=stop, max_new_tokens=max_new_tokens, sampling=sampling):
+    for step in decode(bank, prompts, mix=mix, stop=stop, max_new_tokens=max_new_tokens):
         for row, token in enumerate(step):
             if token is not None:
                 written[row].append(token)

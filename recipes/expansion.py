@@ -14,8 +14,9 @@ from recipes.likelihood import scored_under
 from recipes.merging import Part, merge
 from recipes.recipe import Merging
 from recipes.scores import mean_nll, perplexity
-from recipes.task import Made, Task, some_of
+from recipes.task import Made, Task
 from recipes.training import Trained, train
+from registry.names import some_of
 
 EMPTY = 1e-3  # of a factor's largest row: below it, a millionth of the largest singular value, is only rounding
 

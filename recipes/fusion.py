@@ -15,8 +15,9 @@ from recipes.merging import Merged, Part, merge
 from recipes.recipe import FACTOR_WISE, SIGN_ELECTING
 from recipes.running import Progress
 from recipes.scores import mean_nll
-from recipes.task import Lineage, Made, Neighbour, Task, some_of
+from recipes.task import Lineage, Made, Neighbour, Task
 from registry.errors import NeekoError
+from registry.names import some_of
 
 PASSES = 30  # over the exchanges that weights are tuned on
 TUNED_ON = 16  # conversations: three numbers are fitted, and more would only cost time
@@ -57,6 +58,7 @@ def _tuned(task: Task) -> tuple[list[float], dict[str, float]]:
 
     rows = task.rows()[:TUNED_ON]
     passes: list[tuple[float, list[float]]] = []
+    most = max(PASSES, 3 * len(task.neighbours))  # two a weight are what COBYQA begins with
 
     def nll(weights: np.ndarray) -> float:
         started = time.monotonic()
@@ -64,7 +66,7 @@ def _tuned(task: Task) -> tuple[list[float], dict[str, float]]:
         value = mean_nll(scored_under(task.bank, block, rows))
         passes.append((value, weights.tolist()))
         speed = sum(len(row.tokens) for row in rows) / (time.monotonic() - started)
-        task.report(Progress(len(passes), PASSES, value, speed, None))
+        task.report(Progress(len(passes), most, value, speed, None))
         if task.until is not None and time.monotonic() > task.until:
             raise _OutOfTime
         return value
@@ -74,7 +76,7 @@ def _tuned(task: Task) -> tuple[list[float], dict[str, float]]:
     with suppress(_OutOfTime):
         nll(start)  # near a bound COBYQA would begin elsewhere
         minimize(nll, start, method="COBYQA", bounds=[(lowest, LARGEST_WEIGHT)] * len(start),
-                 options={"maxfev": PASSES - 1, "initial_tr_radius": 0.3, "final_tr_radius": PRECISION})  # fmt: skip
+                 options={"maxfev": most - 1, "initial_tr_radius": 0.3, "final_tr_radius": PRECISION})  # fmt: skip
     best, weights = min(passes)
     return weights, {"passes": len(passes), "tuned_on": len(rows), "tuned_from": passes[0][0], "tuned_to": best}
 

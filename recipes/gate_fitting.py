@@ -17,18 +17,19 @@ MOST_CHARACTERS = 64  # drawn at random when there are more: two numbers need no
 MOST_PROMPTS = 2000
 RIGHT = 0.93  # share of the matches that `sure` must keep right on the fitted prompts; the promise is 0.90
 LEAST_SURE, MOST_SURE = 0.34, 0.97
+SEED = 0  # of what is drawn, and of the head's batches
 HEAD_STEPS, HEAD_RATE, HEAD_DECAY, HEAD_BATCH, TEMPERATURE = 100, 3e-3, 1e-2, 256, 0.1
 
 
-def fit(scorer: Scorer, seed: int = 0) -> tuple[Settings, dict[str, Any]]:
+def fit(scorer: Scorer) -> tuple[Settings, dict[str, Any]]:
     """Settings for these characters under one signal, and what they were judged on.
 
     With fewer than two characters the defaults stand.
     """
-    owners = _drawn(scorer.roles, seed)
+    owners = _drawn(scorer.roles)
     if len(owners) < 2:
         return Settings(), {"prompts": 0}
-    scores, labels = _examples(scorer, owners, seed)  # (n, characters + 1), (n,)
+    scores, labels = _examples(scorer, owners)  # (n, characters + 1), (n,)
     weights = _balanced(labels, len(owners))
 
     def logits(sharpness: float, nobody: float) -> np.ndarray:
@@ -44,15 +45,15 @@ def fit(scorer: Scorer, seed: int = 0) -> tuple[Settings, dict[str, Any]]:
     return _thresholds(settings, chances, labels, len(owners))
 
 
-def _drawn(roles: Roles, seed: int) -> list[int]:
+def _drawn(roles: Roles) -> list[int]:
     """Characters with prompts enough to leave one out."""
     able = [owner for owner in roles.everybody if (roles.kinds[roles.rows(owner)] == PROMPT).sum() > NEAREST]
     if len(able) > MOST_CHARACTERS:
-        able = sorted(np.random.default_rng(seed).choice(able, MOST_CHARACTERS, replace=False).tolist())
+        able = sorted(np.random.default_rng(SEED).choice(able, MOST_CHARACTERS, replace=False).tolist())
     return able
 
 
-def _examples(scorer: Scorer, owners: list[int], seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _examples(scorer: Scorer, owners: list[int]) -> tuple[np.ndarray, np.ndarray]:
     """Prompts and nobody's requests, each scored against everybody without itself; the label is a column."""
     roles = scorer.roles
     rows = [*(scorer.prototypes(owner) for owner in owners), scorer.nobody]
@@ -61,7 +62,7 @@ def _examples(scorer: Scorer, owners: list[int], seed: int) -> tuple[np.ndarray,
     scores, labels = [], []
     for label, places in enumerate(asked):
         most = max(NEAREST, MOST_PROMPTS // len(asked))
-        chosen = np.random.default_rng([seed, label]).permutation(places)[:most]
+        chosen = np.random.default_rng([SEED, label]).permutation(places)[:most]
         turns = whole[label][chosen]
         columns = [scorer.score(turns, other, chosen if place == label else None) for place, other in enumerate(rows)]
         scores.append(np.stack(columns, axis=1))
@@ -83,10 +84,8 @@ def _thresholds(
     best, top = chances[:, :-1].max(1), chances[:, :-1].argmax(1)
     asked = (chances[:, -1] < settings.lost) & (labels != nobody)
     right = top == labels
-    steps = np.linspace(LEAST_SURE, MOST_SURE, 64)
-    good = [
-        step for step in steps if right[asked & (best >= step)].size and right[asked & (best >= step)].mean() >= RIGHT
-    ]
+    matches = {step: right[asked & (best >= step)] for step in np.linspace(LEAST_SURE, MOST_SURE, 64)}
+    good = [step for step, hits in matches.items() if hits.size and hits.mean() >= RIGHT]
     settings = replace(settings, sure=float(good[0] if good else MOST_SURE))
     decided = asked & (best >= settings.sure)
     prompts = labels != nobody
@@ -99,18 +98,18 @@ def _thresholds(
     }
 
 
-def train_head(roles: Roles, seed: int = 0, steps: int = HEAD_STEPS) -> np.ndarray:
+def train_head(roles: Roles) -> np.ndarray:
     """A (d, d) map H, x -> x + H x, under which prototypes of one character lie together and others apart.
 
     Supervised contrastive loss (Khosla et al., arXiv 2004.11362, eq. 2) over all prototypes, anchors in random batches.
     """
     import torch
 
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(SEED)
     vectors, owners = torch.tensor(roles.vectors), torch.tensor(roles.owners)
     head = torch.zeros(vectors.shape[1], vectors.shape[1], requires_grad=True)
     optimizer = torch.optim.AdamW([head], lr=HEAD_RATE, weight_decay=HEAD_DECAY)
-    for _ in range(steps):
+    for _ in range(HEAD_STEPS):
         chosen = torch.randperm(len(vectors), generator=generator)[:HEAD_BATCH]
         loss = _contrastive(vectors[chosen] + vectors[chosen] @ head.T, owners[chosen])
         optimizer.zero_grad()

@@ -11,7 +11,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from registry.blocks import file_digest
 from registry.caches import keep
 from registry.errors import BaseError
 from registry.layout import Layout
-from registry.leases import owner_tag
+from registry.scratch import move, scratch
 
 Say = Callable[[str], None]
 VOLATILE_CONFIG = ("_name_or_path", "transformers_version")  # differ between copies of one and the same model
@@ -120,14 +119,14 @@ def local_folder(layout: Layout, name: str, *, say: Say = lambda _: None, accept
         return folder
     if folder.is_dir() and not folder.is_relative_to(layout.models):
         raise BaseError(f"{folder} holds no config.json: name a folder written by `save_pretrained`.")
-    with _made_whole(layout, folder) as scratch:
+    with _made_whole(layout, folder) as made:
         if name in SOURCES:
-            _from_index(SOURCES[name], scratch, say, accept_licence)
+            _from_index(SOURCES[name], made, say, accept_licence)
         elif _is_gguf(file := on_disk(name)):
             say(f"converting {file.name} to safetensors")
-            convert_gguf(file, scratch)
+            convert_gguf(file, made)
         else:
-            _from_hub(name, scratch, say)
+            _from_hub(name, made, say)
     return folder
 
 
@@ -135,16 +134,13 @@ def local_folder(layout: Layout, name: str, *, say: Say = lambda _: None, accept
 def _made_whole(layout: Layout, folder: Path) -> Iterator[Path]:
     """A scratch folder that becomes `folder` only when everything went well."""
     try:
-        layout.scratch.mkdir(parents=True, exist_ok=True)
         layout.models.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f"model-{owner_tag()}-", dir=layout.scratch) as scratch:
-            made = Path(scratch) / "made"
-            made.mkdir()
+        with scratch(layout, "model") as made:
             yield made
             if folder.is_dir() and not (folder / "config.json").is_file():
                 shutil.rmtree(folder)  # what was asked for is not in it
             if not folder.exists():
-                made.rename(folder)
+                move(made, folder)
     except OSError as error:
         raise BaseError(f"{folder.name} could not be written: {error.strerror or error}.") from error
 

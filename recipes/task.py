@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from recipes.hyper import Entry
 
 TOLD = 16  # tokens by which a conversation is recognised
-MOST_NAMED = 8  # of many
 
 
 @dataclass(frozen=True)
@@ -133,9 +132,3 @@ class Strategy(Protocol):
     """How a block is made."""
 
     def __call__(self, task: Task) -> Made: ...
-
-
-def some_of(names: Sequence[str]) -> str:
-    """In words: the first of them, and how many more there are; a reason is a sentence, whoever had a part in it."""
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return ", ".join(names[:MOST_NAMED]) + more

@@ -19,7 +19,7 @@ from recipes.block import Block
 from recipes.exchanges import Row
 from recipes.likelihood import reply_logits, score
 from recipes.recipe import Recipe
-from recipes.running import Report, Run, State
+from recipes.running import Report, Run
 from recipes.scores import mean_nll
 
 WINDOW = 4  # batches sorted by length together: little padding, and the order stays random
@@ -61,13 +61,9 @@ def train(
     run = Run(learner, recipe, checkpoint)
     with bank.using(learner.block):
         state = run.go(report, until)
-    return trained(bank.unpack(learner.block), state, run.speed)
-
-
-def trained(block: Block, state: State, speed: float) -> Trained:
-    """What a run made."""
     after = None if state.nll_before is None else state.best_nll
-    return Trained(block, state.nll_before, after, state.step, state.best_step, state.seconds, speed)
+    return Trained(bank.unpack(learner.block), state.nll_before, after, state.step, state.best_step, state.seconds,
+                   run.speed)  # fmt: skip
 
 
 class Talks:

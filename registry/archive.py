@@ -8,6 +8,7 @@ through a counter, and its digest is taken on the way.
 import hashlib
 import os
 import re
+import secrets
 import stat
 import struct
 import zipfile
@@ -30,7 +31,14 @@ CHUNK = 2**20
 END, END_64, LOCATOR = b"PK\5\6", b"PK\6\6", b"PK\6\7"  # the records that close a zip
 END_SIZE, END_64_SIZE, LOCATOR_SIZE = 22, 56, 20
 HEAD_SIZE = 30  # bytes before each member's name
+ZLIB_FRAME = 6  # bytes about a deflated stream that a zip leaves out
 BROKEN = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error, EOFError, ValueError, RuntimeError)
+
+
+def _would_swell(content: bytes) -> bool:
+    """Whether a reader would take the deflated member for a bomb: a long history is the same rows many times."""
+    packed = len(zlib.compress(content)) - ZLIB_FRAME
+    return len(content) > max(SMALL, SWELLING * packed)
 
 
 class Writer:
@@ -41,7 +49,8 @@ class Writer:
         self.digests: dict[str, str] = {}
 
     def add(self, name: str, content: bytes | Path, *, deflated: bool = False) -> str:
-        """The sha256 of what was written."""
+        """The sha256 of what was written; `deflated` only what `Archive` takes for no bomb."""
+        deflated = deflated and isinstance(content, bytes) and not _would_swell(content)
         info = zipfile.ZipInfo(name)  # of 1980: the same content makes the same file
         info.compress_type = zipfile.ZIP_DEFLATED if deflated else zipfile.ZIP_STORED
         info.external_attr = (stat.S_IFREG | 0o644) << 16
@@ -62,7 +71,7 @@ def writing(path: Path, *, force: bool) -> Iterator[Writer]:
     if path.is_dir() or (path.exists() and not force):
         raise UsageError(f"{path} is already there: choose another name, or --force to replace a file.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")  # in a container every pid may be 1
     try:
         with partial.open("xb") as stream:
             with zipfile.ZipFile(stream, "w") as archive:

@@ -66,8 +66,11 @@ def load(registry: Registry, path: Path, *, rehearse: bool = False) -> Arrival:
 
 
 def _rehearsed(registry: Registry, bundle: Bundle) -> Arrival:
-    with registry.reading() as session:
-        return _arrived(session, bundle)
+    """Under the write lock, as what would be done; then all of it is undone."""
+    with registry.writing() as session:
+        arrival = _arrived(session, bundle)
+        session.rollback()
+        return arrival
 
 
 def _settled(registry: Registry, bundle: Bundle, parcel: Parcel) -> Arrival:
@@ -106,7 +109,7 @@ def _restored(session: Session, bundle: Bundle) -> Arrival:
     for name, values in plain(rows).items():
         if name != "bank" and values:
             session.connection().execute(insert(TABLES[name]), values)
-    moved = [Moved(row.name, ranks := RankRange(row.start, row.stop), ranks, row.block or "") for row in rows.residents]
+    moved = [Moved(row.name, row.ranks, row.ranks, row.block or "") for row in rows.residents]
     gate = rows.active_gate
     return Arrival(True, moved, gate=gate.version if gate else None, heads={each: each for each in bundle.heads})
 
@@ -128,16 +131,16 @@ def _banks(session: Session, rows: list[Bank]) -> dict[int, Bank]:
 def _merged(session: Session, bundle: Bundle) -> Arrival:
     """The residents of the bundle, but for those who are here, as newcomers in the order they came."""
     rows, arrival = bundle.rows, Arrival(False)
-    residents = sorted(rows.residents, key=lambda row: row.id or 0)
+    residents = sorted(rows.residents, key=lambda row: row.id)
     own = _by_owner(rows)
-    here = {row.id for row in residents if _lives_here(session, row, own[row.id or 0]["probe"])}
+    here = {row.id for row in residents if _lives_here(session, row, own[row.id]["probe"])}
     newcomers = [row for row in residents if row.id not in here]
     arrival.skipped = [row.name for row in residents if row.id in here]
     _refuse_another_encoder(session, bundle, newcomers)
     needed = {row.bank_id for row in newcomers}
     banks = _banks(session, [row for row in rows.bank if row.id in needed])
     for row in newcomers:
-        arrival.moved_in.append(_moved_in(session, row, banks[row.bank_id], own[row.id or 0]))
+        arrival.moved_in.append(_moved_in(session, row, banks[row.bank_id], own[row.id]))
     _put_gate_in_use(session, rows.active_gate if newcomers else None, bundle, arrival)
     return arrival
 
@@ -168,12 +171,13 @@ def _moved_in(session: Session, row: Character, bank: Bank, own: Mapping[str, li
     """A newcomer with all that is its own; of how it was since, only the day of its onboarding comes along."""
     aliases = [each.text for each in own["handle"] if not each.is_name]
     _refuse_taken(session, row.name, aliases)
-    was = RankRange(row.start, row.stop)
+    was = row.ranks
     now = allocate(was.rank, taken(session, bank), bank.capacity)
-    row.id, row.bank_id, row.start, row.stop = None, bank.id or 0, *now
+    row.id = None  # type: ignore[assignment]  # the database numbers it
+    row.bank_id, row.start, row.stop = bank.id or 0, *now
     session.add(row)
     session.flush()
-    settle(session, row.id or 0, row.name, aliases)
+    settle(session, row.id, row.name, aliases)
     step = note(session, "moved in", character_id=row.id)
     session.flush()
     for probe in own["probe"]:
@@ -213,10 +217,11 @@ def _put_gate_in_use(session: Session, gate: Gate | None, bundle: Bundle, arriva
     """The bundle's gate, where there is none."""
     here = session.exec(select(Gate).where(col(Gate.active))).first()
     if here is None and gate is not None:
-        there, gate.version, here = gate.version or 0, None, gate
+        there, here = gate.version, gate
+        gate.version = None  # type: ignore[assignment]  # the database numbers it
         gate.evidence = {key: value for key, value in gate.evidence.items() if key != "fitted_on"}  # numbers of there
         session.add(gate)
         session.flush()
         if there in bundle.heads:
-            arrival.heads[gate.version or 0] = there
+            arrival.heads[gate.version] = there
     arrival.gate = here.version if here else None

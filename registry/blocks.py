@@ -5,17 +5,15 @@ A block is a standard PEFT LoRA adapter plus `neeko.json`; its digest covers the
 """
 
 import hashlib
-import os
 import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from registry.errors import BlockDamaged
 from registry.layout import Layout
-from registry.leases import owner_tag
+from registry.scratch import flush_files, move, scratch, sync
 
 FILES = ("adapter_config.json", "adapter_model.safetensors", "neeko.json")
 
@@ -49,10 +47,7 @@ class BlockStore:
     @contextmanager
     def making(self) -> Iterator[Path]:
         """A scratch folder to make a block in; gone afterwards, whatever happened."""
-        self.layout.scratch.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f"block-{owner_tag()}-", dir=self.layout.scratch) as scratch:
-            folder = Path(scratch) / "block"  # readable by others as the umask says, which the scratch folder is not
-            folder.mkdir()
+        with scratch(self.layout, "block") as folder:
             yield folder
 
     def put(self, folder: Path) -> str:
@@ -82,7 +77,7 @@ class BlockStore:
 
     def _rename(self, folder: Path, target: Path) -> None:
         try:
-            folder.rename(target)
+            move(folder, target)
         except OSError:
             if not self.is_whole(target.name):  # whole: another process was faster with the same bytes
                 raise
@@ -109,24 +104,9 @@ class BlockStore:
 
     def digests(self) -> set[str]:
         """Every block in the store, referenced or not."""
-        return {folder.name for folder in self.layout.blocks.glob("??/*") if folder.is_dir()}
+        folders = self.layout.blocks.glob("??/[!.]*")  # a dot begins the name of what is on its way from another disk
+        return {folder.name for folder in folders if folder.is_dir()}
 
     def delete(self, digest: str) -> None:
         """Whoever calls this knows that nobody has the block: `Registry.discard` does."""
         shutil.rmtree(self.path(digest), ignore_errors=True)
-
-
-def flush_files(folder: Path, names: Iterable[str]) -> None:
-    """Force a finished folder and its files to the disk, before it is given its name."""
-    for name in names:
-        sync(folder / name)
-    sync(folder)
-
-
-def sync(path: Path) -> None:
-    """Force a file, or the names in a folder, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -213,7 +213,7 @@ def _by_cohort(members: Mapping[str, str]) -> dict[tuple[str, int], dict[str, st
 
 def _add_heads(registry: Registry, rows: Rows, writer: Writer) -> None:
     for gate in rows.gate:
-        if (path := registry.layout.head(gate.version or 0)).is_file():
+        if (path := registry.layout.head(gate.version)).is_file():
             writer.add(f"gates/{gate.version}/head.safetensors", path)
 
 

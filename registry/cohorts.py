@@ -8,9 +8,10 @@ from pathlib import Path
 
 from sqlmodel import Session, col, select
 
-from registry.blocks import digest_of, file_digest, flush_files, sync
+from registry.blocks import digest_of, file_digest
 from registry.errors import CohortDamaged, NameTaken, UsageError
 from registry.names import COHORT_NAME
+from registry.scratch import flush_files, move, sync
 from registry.store import Registry
 from registry.tables import Bank, Character, Cohort, Dialogue
 
@@ -103,7 +104,7 @@ def place(registry: Registry, name: str, version: int, folder: Path) -> None:
     target = registry.layout.cohort(name, version)
     shutil.rmtree(target, ignore_errors=True)  # of a process that was killed before its row was written
     target.parent.mkdir(parents=True, exist_ok=True)
-    folder.rename(target)
+    move(folder, target)
     for path in (target.parent, registry.layout.cohorts, registry.layout.home):
         sync(path)
 

@@ -52,8 +52,8 @@ def _refuse_strays(rows: Rows) -> None:
 
 def _refuse_ranges(rows: Rows) -> None:
     for row in rows.character:
-        if not 1 <= row.stop - row.start <= LARGEST_RANK:
-            raise ValueError(f"nobody can have the ranks [{row.start}, {row.stop}) of {row.name}")
+        if not 1 <= row.ranks.rank <= LARGEST_RANK:
+            raise ValueError(f"nobody can have the ranks {row.ranks} of {row.name}")
         if row.status == "ready" and row.block is None:
             raise ValueError(f"{row.name} has no block")
 
@@ -83,12 +83,12 @@ def _refuse_wrong_cohorts(rows: Rows) -> None:
 
 def _refuse_wrong_history(rows: Rows) -> None:
     """Replaying every step leads to those who live there, and every state on the way can be gone back to."""
-    steps = sorted(rows.revision, key=lambda row: row.number or 0)
+    steps = sorted(rows.revision, key=lambda row: row.number)
     _refuse_wrong_steps(steps)
     people, capacity = {row.id: row for row in rows.character}, {row.id: row.capacity for row in rows.bank}
     came, before, taken = set[int | None](), frozenset[int](), _Taken()
     for step, here in states(steps):
-        one = people.get(step.character_id)
+        one = people.get(step.character_id or 0)
         if one is None:
             taken = _Taken(people[each] for each in here)
         elif step.kind == "moved out" and one.id in before:
@@ -139,7 +139,7 @@ def _refuse_wrong_steps(steps: Sequence[Revision]) -> None:
         back = row.kind == "rolled back" and row.character_id is None and row.back_to in numbers
         if not (moved or back):
             raise ValueError(f"revision {row.number} is none")
-        numbers.add(row.number or 0)
+        numbers.add(row.number)
 
 
 def _names_of(row: Character) -> list[str]:
@@ -149,7 +149,7 @@ def _names_of(row: Character) -> list[str]:
 
 def _refuse_vectors(rows: Rows) -> None:
     """One encoder's vectors have one length in numbers, and 1 in space."""
-    owners: dict[int, Character] = {row.id or 0: row for row in rows.character}
+    owners: dict[int, Character] = {row.id: row for row in rows.character}
     found = [(row.encoder, row.role_embedding) for row in rows.character]
     found += [(owners[each.character_id].encoder, each.vector) for each in rows.prototype]
     found += [(owners[each.character_id].encoder, each.vector) for each in rows.probe]

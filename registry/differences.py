@@ -64,6 +64,6 @@ def _people(rows: Rows) -> dict[str, _Person]:
         probes[probe.character_id].append(probe)
     return {
         fold(row.name): _Person(row.name, [row.start, row.stop],
-                                {"block": row.block, **records(row, probes[row.id or 0])})
+                                {"block": row.block, **records(row, probes[row.id])})
         for row in rows.residents
     }  # fmt: skip

@@ -28,6 +28,10 @@ from registry.names import CONTROLS
 FAULTS_SHOWN = 40  # a file in another format has one a line
 
 
+class Terminated(KeyboardInterrupt):
+    """The system asks the process to end (SIGTERM): like Ctrl-C, but no prompt goes on after it."""
+
+
 class NeekoError(Exception):
     """Base of the tree; `str(error)` is the sentence for the user."""
 

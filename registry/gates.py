@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from sqlmodel import col, select, update
 
+from registry.moves import refuse_under_way
 from registry.seals import digest
 from registry.store import Registry
 from registry.tables import Character, Gate, Probe, Prototype
@@ -98,8 +99,13 @@ class Vectors(NamedTuple):
 
 
 def embed_anew(registry: Registry, encoder: str, everybody: Iterable[Vectors]) -> None:
-    """Replace vectors with another encoder's: everybody's, or nobody's."""
+    """Replace vectors with another encoder's: everybody's, or nobody's.
+
+    Raises:
+        NeekoError: somebody is being added, who was embedded by the one that goes.
+    """
     with registry.writing() as session:
+        refuse_under_way(session)
         for each in everybody:
             of_character = update(Character).where(col(Character.id) == each.character)
             session.exec(of_character.values(encoder=encoder, role_embedding=each.role))

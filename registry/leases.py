@@ -1,5 +1,6 @@
 """Who holds a reservation, and whether that process still lives. Knows processes, and nothing of ranks."""
 
+import math
 import os
 import socket
 import time
@@ -38,7 +39,10 @@ class Lease:
         """Here: while the process that took it runs. Elsewhere: until it expires."""
         if self.host != socket.gethostname():
             return time.time() < self.expires
-        return is_running(self.pid) and _born(self.pid) == self.born
+        if not is_running(self.pid):
+            return False
+        born = _born(self.pid)
+        return born == self.born or (born is None and time.time() < self.expires)  # None: another user's, and hidden
 
 
 def is_running(pid: int) -> bool:
@@ -53,9 +57,10 @@ def is_running(pid: int) -> bool:
 
 
 def _born(pid: int) -> float | None:
-    """Clock ticks from boot to the start of the process, or None where there is no /proc."""
+    """Clock ticks from boot to the start of the process; None where there is no /proc, or it is hidden; NaN, which is
+    nobody's, where the process has ended and is only waited for."""
     try:
         after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    return None if after_name[0] == "Z" else float(after_name[19])
+    return math.nan if after_name[0] == "Z" else float(after_name[19])

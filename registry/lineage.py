@@ -58,22 +58,12 @@ def _further(registry: Registry, parent: Parent, told: set[str]) -> list[Ancesto
 
 
 def _state(registry: Registry, parent: Parent) -> State:
-    if _living(registry, Character.block == parent.block):
-        return "here"
-    return "replaced" if _called(registry, parent.name) else "gone"
-
-
-def _living(registry: Registry, *conditions: object) -> Character | None:
+    ready = select(Character.id).where(Character.status == "ready")
+    called = ready.join(Handle, col(Handle.character_id) == Character.id).where(Handle.key == fold(parent.name))
     with registry.reading() as session:
-        query = select(Character).where(Character.status == "ready", *conditions)  # type: ignore[arg-type]
-        return session.exec(query).first()
-
-
-def _called(registry: Registry, name: str) -> Character | None:
-    """The ready character that answers to a name."""
-    with registry.reading() as session:
-        handle = session.get(Handle, fold(name))
-    return _living(registry, Character.id == handle.character_id) if handle else None
+        if session.exec(ready.where(Character.block == parent.block)).first():
+            return "here"
+        return "replaced" if session.exec(called).first() else "gone"
 
 
 def children(registry: Registry, character: Character) -> list[str]:

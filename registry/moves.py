@@ -7,7 +7,7 @@ from contextlib import closing
 
 from sqlmodel import Session, col, delete, select, text, update
 
-from registry.errors import LeaseLost, NameTaken
+from registry.errors import LeaseLost, NameTaken, NeekoError
 from registry.leases import Lease
 from registry.names import fold
 from registry.tables import Bank, Character, Gate, Handle, Revision, now
@@ -43,7 +43,7 @@ def make_way(session: Session, replaced: int, newcomer: Character, aliases: list
         raise LeaseLost(f"{newcomer.name} was removed or replaced meanwhile: look with `neekoctl log`, then add again.")
     vacate(session, replaced)
     session.flush()
-    settle(session, newcomer.id or 0, newcomer.name, aliases, replaced)
+    settle(session, newcomer.id, newcomer.name, aliases, replaced)
     note(session, "moved out", character_id=replaced)
 
 
@@ -72,6 +72,13 @@ def refuse_taken(session: Session, names: list[str], but: Collection[int | None]
             )
             raise NameTaken(f"The name {name!r} is taken: {owner.name} already answers to it; choose another name or "
                             f"alias, or {way}.")  # fmt: skip
+
+
+def refuse_two_replacements(session: Session, name: str) -> None:
+    """Raises NameTaken while another command replaces the character of this name: one of the two would be in vain."""
+    for other in session.exec(select(Character.name).where(Character.status == "reserved")):
+        if fold(other) == fold(name):
+            raise NameTaken(f"{other} is being replaced by another command: wait for it, then try again.")
 
 
 def _holders(session: Session) -> list[Lease]:
@@ -106,6 +113,13 @@ def clear_dead(session: Session) -> list[str]:
     for row in rows:
         drop_reservation(session, row.id)
     return [row.name for row in rows]
+
+
+def refuse_under_way(session: Session) -> None:
+    """Raises NeekoError while somebody is being added; whose process is gone is not."""
+    clear_dead(session)
+    if added := session.exec(select(Character.name).where(Character.status == "reserved")).first():
+        raise NeekoError(f"{added} is being added at this moment: wait for it, then try again.")
 
 
 def drop_reservation(session: Session, character_id: int | None) -> None:

@@ -3,7 +3,7 @@ Knows nothing of characters or tables."""
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 ACCENTS = {chr(code) for code in range(0x300, 0x370)}  # of Latin, Greek and Cyrillic; kana's voicing marks are letters
 JOINERS = {"\u200c", "\u200d"}  # between letters, in Persian and Sinhala among others; they show nothing
@@ -12,6 +12,7 @@ CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]")  # they
 NO_NAME = "must be one printable line without ##[ that does not begin with /, - or ::"
 COHORT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")  # it becomes a folder
 NEAREST_SHOWN = 3
+MOST_NAMED = 8  # of many
 NEAREST_CUTOFF = 55  # of 100, rapidfuzz's WRatio: below this a suggestion is noise
 
 
@@ -54,6 +55,12 @@ def slug(name: str) -> str:
     'isaac-newton'
     """
     return re.sub(r"[^\w]+", "-", fold(name)).strip("-")
+
+
+def some_of(names: Sequence[str]) -> str:
+    """The first of many, and how many more."""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
 
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:

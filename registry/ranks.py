@@ -21,6 +21,9 @@ class RankRange(NamedTuple):
     def rank(self) -> int:
         return self.stop - self.start
 
+    def __str__(self) -> str:
+        return f"[{self.start}, {self.stop})"
+
 
 def gaps(taken: Iterable[tuple[int, int]], capacity: int) -> Iterator[RankRange]:
     """The free ranges of a bank of `capacity` ranks, lowest first; `taken` comes in order and does not overlap."""

@@ -57,5 +57,5 @@ def matrix(registry: Registry) -> Matrix:
         revisions = list(session.exec(select(Revision).order_by(col(Revision.number))))
         last = {(each.character_id, each.revision): each
                 for each in session.exec(select(Reading).order_by(col(Reading.id)))}  # fmt: skip
-    cells = [[last.get((person.id or 0, step.number or 0)) for step in revisions] for person in people]
+    cells = [[last.get((person.id, step.number)) for step in revisions] for person in people]
     return Matrix(people, everybody, revisions, cells)

@@ -15,7 +15,7 @@ from sqlmodel import Session, col, func, select, update
 
 from registry.errors import BlockDamaged, EncoderMismatch, NeekoError, UsageError
 from registry.gates import fingerprint
-from registry.moves import clear_dead, note, settle, vacate
+from registry.moves import note, refuse_under_way, settle, vacate
 from registry.store import Registry
 from registry.tables import Character, Gate, Revision
 
@@ -36,7 +36,7 @@ def history(registry: Registry) -> list[dict[str, Any]]:
     with registry.reading() as session:
         rows = list(session.exec(select(Revision).order_by(col(Revision.number).desc())))
         people = {row.id: row for row in session.exec(select(Character))}
-    return [_told(row, people.get(row.character_id)) for row in rows]
+    return [_told(row, people.get(row.character_id or 0)) for row in rows]
 
 
 def _told(row: Revision, character: Character | None) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def settled_since(registry: Registry, number: int) -> frozenset[int]:
         revisions = list(session.exec(select(Revision).order_by(col(Revision.number))))
     _refuse_unknown(revisions, number)
     since = [residents_at(revisions, number)]
-    since += [here for row, here in states(revisions) if (row.number or 0) > number]
+    since += [here for row, here in states(revisions) if row.number > number]
     return since[-1] - frozenset.intersection(*since)
 
 
@@ -81,10 +81,10 @@ def roll_back(registry: Registry, number: int) -> Move:
         NeekoError: somebody is being added at this moment, or the rows of then break a rule of the schema.
     """
     with registry.writing() as session:
-        clear_dead(session)
+        refuse_under_way(session)
         revisions = list(session.exec(select(Revision).order_by(col(Revision.number))))
-        _refuse(session, revisions, number)
-        last = revisions[-1].number or 0
+        _refuse_unknown(revisions, number)
+        last = revisions[-1].number
         then, now = residents_at(revisions, number), residents_at(revisions, last)
         gate, gate_now = _gate_at(session, revisions, number), _gate_at(session, revisions, last)
         if (then, gate) == (now, gate_now):
@@ -98,7 +98,7 @@ def roll_back(registry: Registry, number: int) -> Move:
         with _schemas_refusal_in_words(number):
             _move(session, coming, leaving, gate, encoder)
             session.flush()
-        return Move(row.number or 0, number, [each.name for each in coming], [each.name for each in leaving], gate)
+        return Move(row.number, number, [each.name for each in coming], [each.name for each in leaving], gate)
 
 
 def _refuse_pruned(registry: Registry, row: Character, number: int) -> None:
@@ -126,20 +126,14 @@ def states(revisions: Sequence[Revision]) -> Iterator[tuple[Revision, frozenset[
             one = {row.character_id or 0}
             here = here | one if row.kind == "moved in" else here - one
         if row.number in wanted:
-            after[row.number or 0] = here
+            after[row.number] = here
         yield row, here
 
 
 def _gate_at(session: Session, revisions: Sequence[Revision], number: int) -> int | None:
     """The gate's version in use just before the next revision; today's after the last."""
-    later = next((row for row in revisions if (row.number or 0) > number), None)
+    later = next((row for row in revisions if row.number > number), None)
     return later.gate_before if later else session.exec(select(Gate.version).where(col(Gate.active))).first()
-
-
-def _refuse(session: Session, revisions: Sequence[Revision], number: int) -> None:
-    _refuse_unknown(revisions, number)
-    if added := session.exec(select(Character.name).where(Character.status == "reserved")).first():
-        raise NeekoError(f"{added} is being added at this moment: wait for it, then go back.")
 
 
 @contextmanager
@@ -183,9 +177,9 @@ def _move(session: Session, coming: Sequence[Character], leaving: Sequence[Chara
           encoder: str | None) -> None:  # fmt: skip
     """Those who leave go first: those who come lived side by side once, so their ranges cannot overlap."""
     for row in leaving:
-        vacate(session, row.id or 0)
+        vacate(session, row.id)
     for row in coming:
-        settle(session, row.id or 0, row.name, list(row.description.get("aliases", [])))
+        settle(session, row.id, row.name, list(row.description.get("aliases", [])))
         back = update(Character).where(col(Character.id) == row.id)
         session.exec(back.values(status="ready", removed_at=None, encoder=row.encoder and encoder))
     session.exec(update(Gate).where(col(Gate.active), col(Gate.version) != gate).values(active=False))
@@ -196,7 +190,11 @@ def arrivals(registry: Registry) -> dict[int, str]:
     """character id -> when it moved in here or came back last, of those who live here by the history; `created_at` of
     its row is the day of its onboarding, which may have been elsewhere."""
     with registry.reading() as session:
-        revisions = list(session.exec(select(Revision).order_by(col(Revision.number))))
+        return _arrivals(session)
+
+
+def _arrivals(session: Session) -> dict[int, str]:
+    revisions = list(session.exec(select(Revision).order_by(col(Revision.number))))
     since: dict[int, str] = {}
     before: frozenset[int] = frozenset()
     for row, here in states(revisions):
@@ -207,9 +205,11 @@ def arrivals(registry: Registry) -> dict[int, str]:
 
 def unaccounted(registry: Registry) -> list[str]:
     """In words: who is here or gone though no revision says so. People come and go by commands, and those tell."""
-    told = arrivals(registry).keys()
-    people = {row.id or 0: row for row in registry.characters(status=("ready", "removed"), brief=True)}
-    here = {each for each, row in people.items() if row.status == "ready"}
-    gone = [f"{people[each].name if each in people else f'character {each}'} is gone, and no revision tells of it"
+    with registry.reading() as session:  # one: somebody may move between two
+        told = _arrivals(session).keys()
+        people = session.exec(select(Character.id, Character.name, Character.status)).all()
+    names = {each: name for each, name, _ in people}
+    here = {each for each, _, status in people if status == "ready"}
+    gone = [f"{names.get(each, f'character {each}')} is gone, and no revision tells of it"
             for each in sorted(told - here)]  # fmt: skip
-    return gone + [f"{people[each].name} is here, and no revision tells of it" for each in sorted(here - told)]
+    return gone + [f"{names[each]} is here, and no revision tells of it" for each in sorted(here - told)]

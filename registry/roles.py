@@ -99,7 +99,7 @@ def refuse_another_encoder(registry: Registry, encoder: str) -> None:
 
 
 def _short(provenance: str | None) -> str:
-    name, _, digest = (provenance or "no encoder@").partition("@")
+    name, _, digest = (provenance or "no encoder@").rpartition("@")
     return f"{name} ({digest[:12]})"
 
 
@@ -127,8 +127,12 @@ def _cached(path: Path, digest: str) -> Any:
 def _keep(index: Any, path: Path, digest: str) -> None:
     import faiss
 
-    def note(made: Path) -> None:
-        made.write_text(json.dumps({"vectors": digest, "file": file_digest(path)}), encoding="utf-8")
+    note = {"vectors": digest}
 
-    keep(path, lambda made: faiss.write_index(index, str(made)))
-    keep(path.with_suffix(".json"), note)
+    def write(made: Path) -> None:
+        faiss.write_index(index, str(made))
+        note["file"] = file_digest(made)  # of these bytes, whoever else writes there
+
+    keep(path, write)
+    if "file" in note:
+        keep(path.with_suffix(".json"), lambda made: made.write_text(json.dumps(note), encoding="utf-8"))

@@ -166,6 +166,8 @@ class Registry:
         with self.writing() as session:
             reclaimed = moves.clear_dead(session)
             replaced = replacing.id if replacing else None
+            if replaced:
+                moves.refuse_two_replacements(session, name)
             moves.refuse_taken(session, [name, *aliases], but=(replaced,))
             capacity = session.exec(select(Bank.capacity).where(Bank.id == bank.id)).one()
             ranks = allocate(rank, moves.taken(session, bank), capacity)
@@ -174,7 +176,6 @@ class Registry:
                             lease_expires=lease.expires)  # fmt: skip
             session.add(row)
             session.flush()
-            assert row.id is not None
             moves.settle(session, row.id, name, aliases, replaced)
             return Reservation(row.id, name, ranks, tuple(reclaimed), replaced)
 
@@ -219,7 +220,7 @@ class Registry:
         step = moves.note(session, "moved in", character_id=reservation.character_id)
         session.flush()
         for reading in made.readings:
-            reading.revision, reading.character_id = step.number or 0, reading.character_id or row.id or 0
+            reading.revision, reading.character_id = step.number, reading.character_id or row.id
             session.add(reading)
         return row
 
@@ -263,11 +264,6 @@ class Registry:
         """Clear every reservation whose process is gone; returns the names."""
         with self.writing() as session:
             return moves.clear_dead(session)
-
-    def dead(self) -> list[Character]:
-        """Reservations whose process is gone."""
-        with self.reading() as session:
-            return moves.dead(session)
 
     # what people ask
 
@@ -341,7 +337,7 @@ class Registry:
             query = select(Character.id).where(Character.id == character.id, Character.status == "ready")
             is_here = session.exec(query).first() is not None
             if is_here:
-                moves.vacate(session, character.id or 0)
+                moves.vacate(session, character.id)
                 moves.note(session, "moved out", character_id=character.id)
             return is_here
 

@@ -8,6 +8,8 @@ from typing import Any
 from sqlalchemy import JSON, Column, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
+from registry.ranks import RankRange
+
 
 def now() -> str:
     """UTC, ISO 8601 with a fixed width: sorts as text and reads the same on every database."""
@@ -27,7 +29,7 @@ class Bank(SQLModel, table=True):
 class Character(SQLModel, table=True):
     """One owner of one rank range. Rows of removed characters stay, for lineage and history."""
 
-    id: int | None = Field(default=None, primary_key=True)
+    id: int = Field(default=None, primary_key=True)
     bank_id: int = Field(foreign_key="bank.id", index=True)
     name: str
     start: int
@@ -55,6 +57,10 @@ class Character(SQLModel, table=True):
     created_at: str = Field(default_factory=now)
     removed_at: str | None = None
 
+    @property
+    def ranks(self) -> RankRange:
+        return RankRange(self.start, self.stop)
+
 
 class Handle(SQLModel, table=True):
     """A name or alias of a live character; the folded key is unique, so no two share one."""
@@ -68,7 +74,7 @@ class Handle(SQLModel, table=True):
 class Probe(SQLModel, table=True):
     """A prompt and reference reply kept aside, with what the model said on the day of onboarding."""
 
-    id: int | None = Field(default=None, primary_key=True)
+    id: int = Field(default=None, primary_key=True)
     character_id: int = Field(foreign_key="character.id", index=True)
     position: int
     prompt: list[dict[str, str]] = Field(sa_column=Column(JSON, nullable=False))
@@ -85,7 +91,7 @@ class Probe(SQLModel, table=True):
 class Dialogue(SQLModel, table=True):
     """A conversation of a character's profile, probes included: what a cohort learns from."""
 
-    id: int | None = Field(default=None, primary_key=True)
+    id: int = Field(default=None, primary_key=True)
     character_id: int = Field(foreign_key="character.id", index=True)
     position: int
     messages: list[dict[str, str]] = Field(sa_column=Column(JSON, nullable=False))
@@ -96,7 +102,7 @@ class Cohort(SQLModel, table=True):
 
     __table_args__ = (UniqueConstraint("name", "version", name="a_version_is_made_once"),)
 
-    id: int | None = Field(default=None, primary_key=True)
+    id: int = Field(default=None, primary_key=True)
     bank_id: int = Field(foreign_key="bank.id")
     name: str
     version: int
@@ -114,7 +120,7 @@ class Cohort(SQLModel, table=True):
 class Prototype(SQLModel, table=True):
     """Words that speak for a character, and where its encoder put them. Never changed by another's arrival."""
 
-    id: int | None = Field(default=None, primary_key=True)
+    id: int = Field(default=None, primary_key=True)
     character_id: int = Field(foreign_key="character.id", index=True)
     kind: str  # persona | fact | prompt
     text: str
@@ -124,7 +130,7 @@ class Prototype(SQLModel, table=True):
 class Gate(SQLModel, table=True):
     """A version of what the gate has learned; one is active."""
 
-    version: int | None = Field(default=None, primary_key=True)
+    version: int = Field(default=None, primary_key=True)
     encoder: str  # provenance: name@fingerprint
     settings: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     evidence: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))  # what it was fitted and judged on
@@ -135,7 +141,7 @@ class Gate(SQLModel, table=True):
 class Revision(SQLModel, table=True):
     """One step in who lives here. The steps before it, one after the other, give the state before it."""
 
-    number: int | None = Field(default=None, primary_key=True)
+    number: int = Field(default=None, primary_key=True)
     kind: str  # moved in | moved out | rolled back
     character_id: int | None = Field(default=None, foreign_key="character.id")
     back_to: int | None = None  # of a rollback: the revision whose state came back
@@ -146,7 +152,7 @@ class Revision(SQLModel, table=True):
 class Reading(SQLModel, table=True):
     """How a character was at some revision, measured by an onboarding's certificate or by a check."""
 
-    id: int | None = Field(default=None, primary_key=True)
+    id: int = Field(default=None, primary_key=True)
     character_id: int = Field(foreign_key="character.id", index=True)
     revision: int = Field(foreign_key="revision.number")  # the newest one then
     probes: int  # how many were read
@@ -161,7 +167,7 @@ class Reading(SQLModel, table=True):
 class Parent(SQLModel, table=True):
     """Lineage: a block that a character's block was made from. No foreign key: parents may go, lineage stays."""
 
-    id: int | None = Field(default=None, primary_key=True)
+    id: int = Field(default=None, primary_key=True)
     character_id: int = Field(foreign_key="character.id", index=True)
     name: str
     block: str
@@ -171,7 +177,7 @@ class Parent(SQLModel, table=True):
 class Certificate(SQLModel, table=True):
     """The record that an onboarding left everybody else as they were."""
 
-    id: int | None = Field(default=None, primary_key=True)
+    id: int = Field(default=None, primary_key=True)
     character_id: int = Field(foreign_key="character.id", index=True)
     others: int
     identical: int

@@ -16,6 +16,7 @@ from sqlmodel import Session, select
 from registry.bundle import LARGEST_HEAD, Bundle
 from registry.cohorts import flush, place, sweep
 from registry.errors import NeekoError
+from registry.scratch import scratch
 from registry.store import Registry
 from registry.tables import Character, Gate
 
@@ -38,18 +39,18 @@ def unpacked(registry: Registry, bundle: Bundle) -> Iterator[Parcel]:
     _refuse_full_disk(registry, bundle)
     parcel = Parcel()
     _refuse_strange_blocks(bundle)
-    with ExitStack() as scratch:
+    with ExitStack() as making:
         for digest in bundle.files:
             if registry.blocks.is_whole(digest):
                 _unpack(bundle, digest, None)  # nothing of it is needed, yet a bundle is whole or refused
             else:
-                parcel.blocks[digest] = folder = scratch.enter_context(registry.blocks.making())
+                parcel.blocks[digest] = folder = making.enter_context(registry.blocks.making())
                 _unpack(bundle, digest, folder)
                 registry.blocks.flush(folder)
         for version, member in bundle.heads.items():
             parcel.heads[version] = bundle.read(member, LARGEST_HEAD)
         for cohort, files in bundle.cohorts.items():
-            parcel.cohorts[cohort] = folder = scratch.enter_context(registry.blocks.making())
+            parcel.cohorts[cohort] = folder = making.enter_context(scratch(registry.layout, "cohort"))
             for name, member in files.items():
                 with (folder / name).open("xb") as target:
                     bundle.copy(member, target)
@@ -64,7 +65,7 @@ def _refuse_strange_blocks(bundle: Bundle) -> None:
     banks = {row.id: row.fingerprint for row in bundle.rows.bank}
     owned: dict[str | None, list[tuple[int, str]]] = defaultdict(list)
     for row in bundle.rows.character:
-        owned[row.block].append((row.stop - row.start, banks[row.bank_id]))
+        owned[row.block].append((row.ranks.rank, banks[row.bank_id]))
     for digest in bundle.files:
         said = _said(bundle, digest)
         if any(each != said for each in owned[digest]):

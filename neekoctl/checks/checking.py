@@ -20,7 +20,8 @@ from neekoctl.gating import reaches
 from neekoctl.stage import bank_of, set_stage
 from recipes.scores import mean_nll
 from registry.cohorts import damaged, harm
-from registry.errors import BaseMismatch, NeekoError
+from registry.errors import BaseMismatch, NeekoError, NothingToCheck
+from registry.names import some_of
 from registry.readings import put_readings
 from registry.revisions import newest, unaccounted
 from registry.store import Registry
@@ -34,18 +35,33 @@ def check(registry: Registry, scope: Scope, allowed: Tolerances, *, say: Say, re
     measured. Returns the document of DESIGN 9.
 
     Raises:
-        NothingToCheck: nobody is there.
+        NothingToCheck: nobody is there, or nobody has stayed.
     """
     rows, left_out = scope.chosen(registry)
     handles = registry.handles()
     found = [look_at(registry, row, handles) for row in rows]
     for bank_id in dict.fromkeys(row.bank_id for row in rows):
         _measure_bank(registry, [each for each in found if each.row.bank_id == bank_id], say, report)
+    found = _who_stayed(registry, found, say)
     at_the_gate = gate.section(registry, found, allowed, say)
     judged = [Judged(each, allowed, among=len(found)) for each in found]
     document = _document(registry, judged, at_the_gate, [row.name for row in left_out], allowed)
     _keep(registry, found, say)
     return document
+
+
+def _who_stayed(registry: Registry, found: Sequence[Checked], say: Say) -> list[Checked]:
+    """Whoever left or was replaced while the others were measured has no place at the gate, and is not judged.
+
+    Raises:
+        NothingToCheck: nobody is left.
+    """
+    here = {row.id for row in registry.characters(status=("ready",), brief=True)}
+    if left := [each.row.name for each in found if each.row.id not in here]:
+        say(f"moved out meanwhile, and not judged: {some_of(left)}")
+    if len(left) == len(found):
+        raise NothingToCheck("Everybody who was to be checked has moved out meanwhile: check again.")
+    return [each for each in found if each.row.id in here]
 
 
 def _document(registry: Registry, judged: Sequence[Judged], gate: dict[str, Any], left_out: list[str],
@@ -89,7 +105,7 @@ def _keep(registry: Registry, found: Sequence[Checked], say: Say) -> None:
 def _reading(found: Checked) -> Reading:
     own = {found.row.block or "": [each.total for each in found.now]}  # what the rivals of this day are compared with
     return Reading(
-        character_id=found.row.id or 0,
+        character_id=found.row.id,
         revision=0,
         probes=len(found.now),
         nll=mean_nll(found.now),

@@ -70,7 +70,7 @@ def _route(registry: Registry, found: Sequence[Checked], say: Say) -> int:
         probes = registry.probes(each.row)
         known = [probe for probe in probes if probe.routed is not None and "probes" not in each.faults]
         routed = judge(router, [(probe, each.row.name) for probe in known]).routed
-        each.routes = [Route(each.row.name, probe.prompt[-1]["content"], probe.routed or "", routed[probe.id or 0])
+        each.routes = [Route(each.row.name, probe.prompt[-1]["content"], probe.routed or "", routed[probe.id])
                        for probe in known if probe.id in routed]  # fmt: skip
         left += len(probes) - len(each.routes)
     return left
@@ -96,5 +96,5 @@ def _unfitted(registry: Registry, found: Sequence[Checked], version: Gate) -> It
     since = arrivals(registry)
     known = version.evidence.get("fitted_on", since)  # a version that came from elsewhere does not tell
     for each in found:
-        if each.row.id not in known and since.get(each.row.id or 0, "") < version.created_at:
+        if each.row.id not in known and each.row.id in since and since[each.row.id] < version.created_at:
             yield each.row.name

@@ -23,7 +23,7 @@ def titles(readings: Matrix) -> list[str]:
     return [_title(step, names) for step in readings.revisions]
 
 
-def _title(step: Revision, names: dict[int | None, str]) -> str:
+def _title(step: Revision, names: dict[int, str]) -> str:
     who = names.get(step.character_id, "") if step.character_id else f"to {step.back_to}"
     return f"{step.number} {SIGNS[step.kind]} {who}"
 

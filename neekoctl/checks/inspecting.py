@@ -39,7 +39,7 @@ Here = dict[str | None, Character]  # residents by block
 def look_at(registry: Registry, row: Character, handles: Mapping[int, list[str]]) -> Checked:
     """A character's files and records, against its seal; and whether it still answers to its names."""
     faults = broken(row, registry.probes(row), registry.blocks)
-    held = {fold(each) for each in handles.get(row.id or 0, [])}
+    held = {fold(each) for each in handles.get(row.id, [])}
     if lost := [name for name in [row.name, *row.description.get("aliases", [])] if fold(name) not in held]:
         faults["names"] = f"it no longer answers to {', '.join(lost)}"
     return Checked(row, faults)
@@ -54,7 +54,7 @@ def measure_residents(stage: Stage, found: Sequence[Checked], report: Report) ->
         probes = stage.registry.probes(each.row)
         messages = [heldout_messages(each.row.system_message, probe.prompt, probe.reference) for probe in probes]
         try:
-            _measure(stage, Asked(each, probes, messages), here, first.get(each.row.id or 0, {}))
+            _measure(stage, Asked(each, probes, messages), here, first.get(each.row.id, {}))
         except NeekoError as error:  # its fault alone: the others are looked at all the same
             each.faults["run"] = f"its block cannot be run: {error}"
         for at in stage.bank.mounted:

@@ -9,10 +9,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from neekoctl.render import out
+from registry.names import some_of
 
 MARKS = {"pass": "[green]pass[/]", "regressed": "[bold red]regressed[/]", "not checked": "[yellow]not checked[/]"}
 FLIPS = 10  # that are shown; all are in the documents
-NAMES = 8  # of who was left out
 
 
 def show(document: dict[str, Any]) -> None:
@@ -24,8 +24,7 @@ def show(document: dict[str, Any]) -> None:
     _elsewhere(console, document["characters"])
     left_out = document["left_out"]
     if left_out:
-        more = f" and {len(left_out) - NAMES} more" if len(left_out) > NAMES else ""
-        console.print(f"[yellow]Left out:[/] {escape(', '.join(left_out[:NAMES]))}{more}")
+        console.print(f"[yellow]Left out:[/] {escape(some_of(left_out))}")
     console.print(f"{MARKS[document['verdict']]}: {document['checked']} checked at revision {document['revision']}")
 
 

@@ -19,7 +19,7 @@ def check(
         int | None, typer.Option(metavar="REV", help="Check who moved in after this revision.", show_default=False)
     ] = None,
     sample: Annotated[
-        int | None, typer.Option(metavar="N", help="Check so many, others each time.", show_default=False)
+        int | None, typer.Option(metavar="N", help="Check so many, drawn anew each time.", show_default=False)
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="The tolerances; check.yaml if there is one here.", show_default=False)

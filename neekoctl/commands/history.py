@@ -12,7 +12,7 @@ def history(
     html: Annotated[Path | None, typer.Option(help="Write a page with the heat map here.", show_default=False)] = None,
     json: Json = False,
 ) -> None:
-    """Which onboarding changed whom: forgetting by character and revision."""
+    """Show which onboarding changed which character: forgetting by character and revision."""
     from neekoctl import render
     from neekoctl.checks import history as measures
     from neekoctl.checks import history_page, history_screen

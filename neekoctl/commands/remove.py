@@ -22,7 +22,7 @@ def remove(
 
     registry = Registry(Layout.default())
     row = registry.ready(name)
-    ask(yes, f"remove {row.name} and free ranks [{row.start}, {row.stop})")
+    ask(yes, f"remove {row.name} and free ranks {row.ranks}")
     left = children(registry, row)
     if not registry.remove(row):
         raise NeekoError(f"{row.name} has moved out or was replaced meanwhile: `neekoctl list` shows who is here.")

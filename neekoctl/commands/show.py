@@ -8,13 +8,8 @@ def show(name: Name, json: Json = False) -> None:
     from neekoctl import render
     from neekoctl.describing import details
     from registry.layout import Layout
-    from registry.lineage import ancestry
     from registry.store import Registry
 
     registry = Registry(Layout.default())
-    row = registry.find(name)
-    if json:
-        render.document(details(registry, row))
-        return
-    aliases = registry.handles().get(row.id or 0, [row.name])[1:]
-    render.character(row, aliases, ancestry(registry, row), registry.certificate(row))
+    document = details(registry, registry.find(name))
+    render.document(document) if json else render.character(document)

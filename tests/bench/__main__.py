@@ -15,7 +15,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 HEAD = """\
 # Benchmarks
 
-Each figure is a ratio, or a count, measured with both sides in one run, in turn, median of several.
+Where there is a rival, both sides are measured in one run, in turn, and the median of several is told;
+counts and times without a rival are told as they are.
 `make bench` measures them all, `make bench ONLY=training` one subject; this page is written by it.
 """
 

@@ -58,7 +58,13 @@ def _embedded() -> list[Figure]:
     )
     return [
         Figure("merging 3 blocks, faster than PEFT", seconds["theirs"] / seconds["ours"], 30, "x", peer, at_least=True),
-        Figure("the same, residual beside PEFT's", abs(ours - theirs), 1e-5, "", "||sum - merge|| / ||sum|| of both"),
+        Figure(
+            "the same, residual beside PEFT's",
+            abs(ours - theirs),
+            1e-5,
+            "",
+            "distance from the sum, relative to the sum, of both",
+        ),
     ]
 
 

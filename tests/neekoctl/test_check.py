@@ -10,9 +10,15 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
+from neekoctl.checks.checking import check
+from neekoctl.checks.scope import Scope
+from neekoctl.checks.tolerances import Tolerances
+from neekoctl.measuring import answered, confirmed, heldout_messages
 from neekoctl.routing import nobodys_vectors, texts_of
+from neekoctl.stage import set_stage
 from recipes.gate import Scorer
 from recipes.gate_fitting import fit
+from registry.errors import NothingToCheck
 from registry.gates import active_gate, put_gate
 from registry.roles import Roles, load_roles
 from registry.seals import seal
@@ -107,6 +113,25 @@ def test_replies_that_hold_are_confirmed_and_not_written_again(neekoctl, registr
     monkeypatch.setattr(inspecting, "answered", lambda *_: pytest.fail("somebody was asked again"))
     document = checked(neekoctl)
     assert all(row["replies_identical"] == row["replies"] > 0 for row in document["characters"])
+
+
+def test_a_reply_that_the_window_cuts_is_confirmed_as_it_was(registry: Registry) -> None:
+    """One pass over a whole reply must not reach beyond the positions that a base has learned."""
+    stage = set_stage(registry, registry.banks()[0], say=lambda _: None)
+    row = registry.find("Bee")
+    said = heldout_messages(row.system_message, [{"role": "user", "content": "dust " * 150}], "dust")
+    length = len(stage.form.prompt(said[:-1]))
+    stage.base.model.config.max_position_embeddings = length + 3
+    mix = stage.mounted(row)
+    replies = [reply for reply, _ in answered(stage, mix, [said])]
+    assert len(replies[0]) == 3
+    assert confirmed(stage, mix, [said], replies) == [True]
+    read: list[int] = []
+    stage.base.model.register_forward_pre_hook(
+        lambda _, args, given: read.append(given["input_ids"].shape[1]), with_kwargs=True
+    )
+    confirmed(stage, mix, [said], replies)
+    assert max(read) <= stage.base.longest
 
 
 def test_who_seems_to_answer_otherwise_is_asked_as_on_the_first_day(
@@ -311,6 +336,24 @@ def test_a_registry_that_is_busy_costs_the_history_alone(neekoctl, registry: Reg
     monkeypatch.setattr(checking, "put_readings", busy)
     done = neekoctl("check", "--json")
     assert (done.code, done.document["verdict"], "could not be kept" in done.err) == (0, "pass", True)
+
+
+def test_whoever_moves_out_during_a_check_is_not_judged(registry: Registry) -> None:
+    told: list[str] = []
+
+    def leave(row: Character) -> None:
+        if row.name == "Bee":
+            registry.remove(row)
+
+    document = check(registry, Scope(), Tolerances(), say=told.append, report=leave)
+    assert document["verdict"] == "pass", complaints(document, "gate")
+    assert "Bee" not in [row["character"] for row in document["characters"]]
+    assert "moved out meanwhile, and not judged: Bee" in told
+
+
+def test_where_everybody_moves_out_during_a_check_nothing_was_checked(registry: Registry) -> None:
+    with pytest.raises(NothingToCheck, match="moved out meanwhile"):
+        check(registry, Scope(only=["Bee"]), Tolerances(), say=lambda _: None, report=registry.remove)
 
 
 def test_a_check_that_checked_nothing_is_an_error(neekoctl) -> None:

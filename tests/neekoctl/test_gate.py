@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from neekoctl.stage import canonical
+from recipes.sources import DEFAULT_BASE
 from registry.gates import active_gate, probes_of_everybody, prototypes_of
 from registry.store import Registry
 from tests.picos import write_profile
@@ -134,6 +136,22 @@ def test_a_question_to_nobody_says_nothing_of_whom_is_meant_next(registry: Regis
 
 
 @pytest.mark.usefixtures("two")
+def test_a_turn_that_was_taken_back_routes_nobody(registry: Registry) -> None:
+    from neekoctl.hosting import Host
+    from neekoctl.routing import Router, texts_of
+
+    host = Host(registry, Router(registry, texts_of(registry, None, lambda _: None)), None, lambda _: None)
+    host.turn("Bee, hello!")
+    host.turn("Ant, what do you say?")
+    host.take_back()
+    assert (host.turns, host.speaker.name) == (["Bee, hello!"], "Bee")
+    assert host.turn("Ant, Bee: who sings?")[0] is None
+    host.turn("Nonsense about Ant")
+    host.take_back()
+    assert host.turn("Ant")[1] == "Ant, Bee: who sings?"
+
+
+@pytest.mark.usefixtures("two")
 def test_the_report_adds_up_and_draws(neekoctl, registry: Registry, tmp_path: Path) -> None:
     page = tmp_path / "pages" / "gate.html"
     document = neekoctl("gate", "report", "--json", "--html", page).document
@@ -164,6 +182,29 @@ def test_an_encoder_that_moved_is_followed(neekoctl, tmp_path: Path, pico_encode
     assert neekoctl("route", "Hello", "--encoder", new).code == 0
     checked = neekoctl("check", "--json")
     assert (checked.code, "the gate is not checked" in checked.err) == (0, False)
+
+
+@pytest.mark.usefixtures("two")
+def test_a_folder_of_an_aliass_name_is_not_taken_for_it(registry: Registry, tmp_path: Path,
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    for name in (DEFAULT_BASE, "my-model"):
+        (tmp_path / name).mkdir()
+    assert canonical(registry, DEFAULT_BASE) == DEFAULT_BASE
+    assert canonical(registry, "my-model") == str(tmp_path / "my-model")
+
+
+@pytest.mark.usefixtures("two")
+def test_a_version_without_a_head_does_not_find_an_older_ones(neekoctl, registry: Registry, tmp_path: Path) -> None:
+    version = active_gate(registry)
+    assert version is not None
+    left = registry.layout.head(version.version + 1)  # of a loading that was killed, say
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"another gate's")
+    assert neekoctl("add-character", write_profile(tmp_path, "Cat"), *QUICK).code == 0
+    assert not left.exists()
+    asked = neekoctl("route", "Where do you sleep?", "--gate", "head")
+    assert (asked.code, "gate rebuild" in asked.err) == (2, True)
 
 
 @pytest.mark.usefixtures("two")

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from registry.errors import LeaseLost
+from registry.errors import LeaseLost, NameTaken
 from registry.store import Onboarded, Registry
+from registry.tables import Character
 from tests.neekoctl.conftest import QUICK
 from tests.picos import write_profile
 
@@ -87,13 +88,24 @@ def test_auto_remakes_who_lives_alone(neekoctl, tmp_path: Path) -> None:
         assert done.code == 0, done.err
 
 
-def test_of_two_replacements_at_once_the_later_is_refused(registry: Registry) -> None:
-    bee = registry.find("Bee")
-    bank = registry.banks()[0]
-    made = Onboarded(bee.block or "", {"name": "Bee", "aliases": []}, {}, {}, {}, {}, "", 0, "", None, None)
-    first, second = (registry.reserve(bank, "Bee", [], 8, "expand", bee) for _ in range(2))
-    registry.commit(first, made)
-    with pytest.raises(LeaseLost, match="replaced meanwhile"):
-        registry.commit(second, made)
-    registry.release(second)
+def test_of_two_replacements_at_once_the_later_is_refused_before_it_begins(registry: Registry) -> None:
+    bee, bank = registry.find("Bee"), registry.banks()[0]
+    first = registry.reserve(bank, "Bee", [], 8, "expand", bee)
+    with pytest.raises(NameTaken, match="Bee is being replaced by another command"):
+        registry.reserve(bank, "BEE", [], 8, "expand", bee)
+    registry.commit(first, _like(bee))
     assert registry.find("Bee").id == first.character_id
+
+
+def test_whoever_was_to_be_replaced_and_has_left_is_not_replaced(registry: Registry) -> None:
+    bee = registry.find("Bee")
+    held = registry.reserve(registry.banks()[0], "Bee", [], 8, "expand", bee)
+    registry.remove(bee)
+    with pytest.raises(LeaseLost, match="removed or replaced meanwhile"):
+        registry.commit(held, _like(bee))
+    registry.release(held)
+    assert not registry.answers_to("Bee")
+
+
+def _like(bee: Character) -> Onboarded:
+    return Onboarded(bee.block or "", {"name": "Bee", "aliases": []}, {}, {}, {}, {}, "", 0, "", None, None)

@@ -122,6 +122,14 @@ class _Task(Task):
         return list(self.train)
 
 
+def test_a_source_is_judged_by_what_is_to_be_learned_and_not_by_probes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand = Stand(monkeypatch, {"base": [3.0] * 4, "fuse": [2.0] * 4}, exchanges=20)
+    read: list[int] = []
+    monkeypatch.setattr(advisor, "scored_under", lambda bank, block, rows: read.append(len(rows)) or scores(3.0))
+    advise(stand.task)
+    assert set(read) == {24}
+
+
 FLAT = [3.0, 3.1, 2.9, 3.2, 3.0, 3.1]
 BETTER = [each - 0.3 for each in FLAT]
 BEST = [each - 0.6 for each in FLAT]

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from recipes.base_model import find_projections, load_base
 from registry.errors import BaseError
+from tests.picos import CHATML, _tokenizer
 
 LEAVES = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
           "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")  # fmt: skip
@@ -42,6 +44,26 @@ def test_gpt2s_transposed_projections_are_found_with_their_real_widths() -> None
         f"transformer.h.{layer}.{leaf}": shape for layer in range(2) for leaf, shape in widths.items()
     }
     assert all(each.transposed for each in found.values())
+
+
+@pytest.mark.parametrize("kind", ["sees-what-comes", "keeps-no-cache"])
+def test_what_reads_otherwise_than_a_decoder_is_refused(kind: str, tmp_path: Path) -> None:
+    from transformers import BertConfig, BertLMHeadModel, RwkvConfig, RwkvForCausalLM
+
+    torch.manual_seed(0)
+    bert = BertConfig(vocab_size=264, hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2)
+    model = {
+        "sees-what-comes": lambda: BertLMHeadModel(bert),
+        "keeps-no-cache": lambda: RwkvForCausalLM(RwkvConfig(vocab_size=264, hidden_size=32, num_hidden_layers=2)),
+    }[kind]()
+    _save(model, tmp_path)
+    with pytest.raises(BaseError, match="sees what comes later, or forgets what came before"):
+        load_base(tmp_path, name=kind, fingerprint="f")
+
+
+def _save(model: PreTrainedModel, folder: Path) -> None:
+    model.save_pretrained(folder)
+    _tokenizer(folder, CHATML)
 
 
 class Headed(nn.Module):

@@ -18,7 +18,7 @@ from recipes.merging import Part
 from recipes.recipe import Merging, load_recipe
 from recipes.running import Progress
 from recipes.scores import mean_nll
-from recipes.task import Lineage, Neighbour, Task, some_of
+from recipes.task import Lineage, Neighbour, Task
 from registry.errors import NeekoError, UsageError
 
 SETTINGS = ["rank=4", "alpha=16", "learning_rate=0.02", "epochs=3", "batch=2", "warmup_steps=1"]
@@ -95,6 +95,14 @@ def test_tuning_finds_weights_under_which_the_dialogues_are_likelier(task: Task)
     assert all(progress.steps == PASSES for progress in seen)
     assert all(abs(parent.weight) <= LARGEST_WEIGHT for parent in made.parents)
     assert f"in {len(seen)} forward passes" in made.reason
+
+
+def test_many_neighbours_are_tuned_in_more_passes(task: Task) -> None:
+    crowd = [replace(task.neighbours[place % 2], weight=1 / 16) for place in range(16)]
+    seen: list[Progress] = []
+    made = fuse(replace(task, neighbours=crowd, tune=True, report=seen.append))
+    assert {progress.steps for progress in seen} == {48}
+    assert 2 * 16 + 1 < made.details["merge"]["passes"] <= 48
 
 
 def test_tuning_begins_with_the_weights_it_says(task: Task) -> None:
@@ -197,8 +205,3 @@ def test_a_mixed_pair_is_refused_by_merges_of_entries(task: Task) -> None:
     with pytest.raises(UsageError, match="blocks of one rank"):
         fuse(replace(task, neighbours=kin, merging=Merging(method="elementwise")))
     assert fuse(replace(task, neighbours=kin)).block.rank == 4
-
-
-def test_a_reason_names_some_of_many() -> None:
-    assert some_of(["Ant", "Bee"]) == "Ant, Bee"
-    assert some_of([str(number) for number in range(200)]) == "0, 1, 2, 3, 4, 5, 6, 7 and 192 more"

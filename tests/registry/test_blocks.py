@@ -1,5 +1,6 @@
 """The block store: a name is the sha256 of what it holds, and nothing half-made ever has one."""
 
+import errno
 import hashlib
 import json
 import os
@@ -239,3 +240,26 @@ def test_deleting_a_block_leaves_the_others(store: BlockStore) -> None:
     store.delete(one)
     assert store.digests() == {other}
     assert store.is_whole(other)
+
+
+def test_a_store_on_another_disk_takes_blocks_whole(store: BlockStore, layout: Layout,
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    rename = Path.rename
+
+    def across(path: Path, target: Path) -> Path:
+        if path.is_relative_to(layout.scratch):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", across)
+    digest = put(store)
+    assert store.is_whole(digest)
+    assert store.digests() == {digest}
+    assert list(store.path(digest).parent.iterdir()) == [store.path(digest)]
+    assert list(layout.scratch.iterdir()) == []
+
+
+def test_what_was_on_its_way_from_another_disk_is_no_block(store: BlockStore) -> None:
+    digest = put(store)
+    fill(store.path(digest).with_name(f".{digest}-1@elsewhere"))
+    assert store.digests() == {digest}

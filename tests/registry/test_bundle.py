@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlmodel import insert
 
 from registry import unpacking
 from registry.arriving import load
@@ -25,6 +26,7 @@ from registry.revisions import arrivals, history, roll_back
 from registry.seals import broken
 from registry.shapes import plain, rows_of
 from registry.store import Registry
+from registry.tables import Reading
 from tests.registry.bundles import another, contents, move_in, put_head, saved, unzipped, village
 
 
@@ -212,7 +214,21 @@ def test_who_left_may_have_been_pruned(registry: Registry, tmp_path: Path) -> No
 
 def test_the_folder_of_a_bundle_is_made(registry: Registry, tmp_path: Path) -> None:
     village(registry)
-    load(another(tmp_path), saved(registry, tmp_path / "of" / "monday" / "v.neeko"))
+    path = saved(registry, tmp_path / "of" / "monday" / "v.neeko")
+    assert path.is_relative_to(tmp_path / "of" / "monday")
+    assert path.is_file()
+
+
+def test_a_long_history_of_the_same_readings_is_no_bomb(registry: Registry, tmp_path: Path) -> None:
+    village(registry)
+    ant = registry.find("Ant")
+    same = {"character_id": ant.id, "revision": 1, "probes": 2, "nll": 1.0, "baseline": 1.0, "distinctness": {},
+            "created_at": ant.created_at}  # fmt: skip
+    with registry.writing() as session:
+        session.connection().execute(insert(Reading), [same] * 30_000)
+    there = another(tmp_path)
+    load(there, saved(registry, tmp_path / "v.neeko"))
+    assert contents(there) == contents(registry)
 
 
 def test_a_file_that_is_there_is_replaced_only_by_force(registry: Registry, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from registry import leases
 from registry.leases import LEASE_SECONDS, Lease, is_running
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc (Linux) to tell processes")
@@ -49,6 +50,15 @@ def test_a_recycled_pid_holds_nothing() -> None:
     assert lease.born is not None
     assert not replace(lease, born=lease.born - 1).is_held()
     assert not replace(lease, born=None).is_held()
+
+
+@pytest.mark.parametrize(("left", "held"), [(60.0, True), (-1.0, False)])
+def test_a_running_process_that_cannot_be_looked_at_holds_until_the_expiry(
+    left: float, held: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = replace(Lease.mine(), born=1.0, expires=time.time() + left)
+    monkeypatch.setattr(leases, "_born", lambda _pid: None)  # as another user sees it where /proc is hidden
+    assert mine.is_held() is held
 
 
 @needs_proc

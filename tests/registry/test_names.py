@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry import names
-from registry.names import NEAREST_SHOWN, fold, nearest
+from registry.names import NEAREST_SHOWN, fold, nearest, some_of
 
 PEOPLE = ["Isaac Newton", "Sherlock Holmes", "Chloé O'Brien", "Ada Lovelace", "Ludwig van Beethoven", "Cleopatra"]
 
@@ -83,3 +83,8 @@ def test_no_more_names_are_offered_than_fit_in_a_sentence() -> None:
     known = [f"Newton {number}" for number in range(20)]
     assert len(nearest("Newton", known)) == NEAREST_SHOWN
     assert nearest("Newton", []) == []
+
+
+def test_a_sentence_names_some_of_many() -> None:
+    assert some_of(["Ant", "Bee"]) == "Ant, Bee"
+    assert some_of([str(number) for number in range(200)]) == "0, 1, 2, 3, 4, 5, 6, 7 and 192 more"

@@ -45,6 +45,18 @@ def test_every_move_is_a_revision_the_newest_first(registry: Registry) -> None:
     assert told == [(3, "moved out", "Bee"), (2, "moved in", "Bee"), (1, "moved in", "Ant")]
 
 
+def test_nobody_is_embedded_anew_while_somebody_is_added(registry: Registry) -> None:
+    ant = settle(registry, "Ant", encoder="one@1")
+    held = registry.reserve(registry.bank("base", "1"), "Bee", [], 8, "expand")
+    anew = [Vectors(ant.id, b"", {}, {})]
+    with pytest.raises(NeekoError, match="Bee is being added"):
+        embed_anew(registry, "two@2", anew)
+    assert registry.find("Ant").encoder == "one@1"
+    registry.release(held)
+    embed_anew(registry, "two@2", anew)
+    assert registry.find("Ant").encoder == "two@2"
+
+
 def test_going_back_restores_ranges_names_aliases_and_blocks(registry: Registry) -> None:
     settle(registry, "Ant", "Formica")
     bee = settle(registry, "Bee")

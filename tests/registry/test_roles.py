@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 
@@ -74,6 +75,16 @@ def test_the_index_is_a_cache_that_is_checked_and_built_anew(harm: str, tmp_path
     found = made(vectors, cache).nearest(queries, 3)
     assert bool(built) == (harm != "none")
     assert np.mean(found == expected) > 0.9
+
+
+@pytest.mark.usefixtures("few")
+def test_an_index_that_could_not_be_kept_is_not_certified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, vectors, queries = tmp_path / "gates" / "roles.faiss", unit(1500, seed=9), unit(5, seed=1)
+    made(unit(1500), cache)
+    with monkeypatch.context() as full:
+        full.setattr(faiss, "write_index", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
+        made(vectors, cache)
+    assert np.mean(made(vectors, cache).nearest(queries, 3) == best(vectors, queries, 3)) > 0.9
 
 
 def test_another_encoders_vectors_are_refused_with_the_way_out(registry: Registry) -> None:

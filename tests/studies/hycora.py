@@ -255,10 +255,10 @@ def main(folder: Path) -> None:
         partial(cast.run_all, TABLE, first),
         partial(cast.run_all, TRIED[:5], first),
         partial(newcomers.run, first, tuple(TARGETS)),
-        partial(cast.run_all, TRIED, first),
         partial(shipped.run_all, TABLE, first),
-        Capacity(cast.bank, cast.path.with_name("capacity.jsonl"), cast.report).run,
         partial(newcomers.run, first),
+        Capacity(cast.bank, cast.path.with_name("capacity.jsonl"), cast.report).run,
+        partial(cast.run_all, TRIED, first),
         *(partial(study.run_all, TABLE, seed) for seed in more for study in studies),
     ):
         part()
