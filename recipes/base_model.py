@@ -97,7 +97,7 @@ def load_base(folder: Path, *, name: str, fingerprint: str, device: torch.device
                         f"without them.")  # fmt: skip
     model.requires_grad_(False).eval().to(device)
     if not _reads_on(model):
-        raise BaseError(f"{name} does not read as a decoder with a cache does: it sees what comes later, or forgets what "
+        raise BaseError(f"{name} reads otherwise than a decoder with a cache: it sees what comes later or forgets what "
                         f"came before.")  # fmt: skip
     return BaseModel(name, fingerprint, model, tokenizer, find_projections(model))
 

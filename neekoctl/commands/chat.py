@@ -27,5 +27,7 @@ def chat(
     from registry.layout import Layout
     from registry.store import Registry
 
-    options = TalkOptions(speaker, once, temperature, max_new_tokens, persona, seed, base, json, encoder, signal, bare)
+    options = TalkOptions(speaker=speaker, once=once, temperature=temperature, max_new_tokens=max_new_tokens,
+                          persona=persona, seed=seed, base=base, json=json, encoder=encoder, signal=signal,
+                          bare=bare)  # fmt: skip
     talk(Registry(Layout.default()), options)

@@ -347,7 +347,7 @@ def test_whoever_moves_out_during_a_check_is_not_judged(registry: Registry) -> N
 
     document = check(registry, Scope(), Tolerances(), say=told.append, report=leave)
     assert document["verdict"] == "pass", complaints(document, "gate")
-    assert "Bee" not in [row["character"] for row in document["characters"]]
+    assert "Bee" not in [row["name"] for row in document["characters"]]
     assert "moved out meanwhile, and not judged: Bee" in told
 
 

@@ -57,7 +57,7 @@ def test_what_reads_otherwise_than_a_decoder_is_refused(kind: str, tmp_path: Pat
         "keeps-no-cache": lambda: RwkvForCausalLM(RwkvConfig(vocab_size=264, hidden_size=32, num_hidden_layers=2)),
     }[kind]()
     _save(model, tmp_path)
-    with pytest.raises(BaseError, match="sees what comes later, or forgets what came before"):
+    with pytest.raises(BaseError, match="sees what comes later or forgets what came before"):
         load_base(tmp_path, name=kind, fingerprint="f")
 
 
