@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from neekoctl.measuring import Seen, baseline, heldout_messages, seen
+from neekoctl.measuring import Seen, heldout_messages, recorded, seen
+from recipes.scores import Score, mean_nll
 from registry.store import Registry
 from registry.tables import Character, Probe, Reading
 
@@ -83,16 +84,15 @@ def read(registry: Registry, residents: Sequence[Character], witnesses: Sequence
     for row, witness in zip(residents, witnesses, strict=True):
         if witness.seen and all(math.isfinite(each.total) for each in witness.seen.scores):
             probes = registry.probes(row)[: len(witness.seen.scores)]
-            found.append(_reading(row.id, probes, sum(each.total for each in witness.seen.scores)))
+            found.append(_reading(row.id, probes, witness.seen.scores))
     return found
 
 
 def first_reading(probes: Sequence[Probe]) -> list[Reading]:
     """The newcomer's own, on its first day; none without probes. Its row does not exist yet."""
-    return [_reading(0, probes, sum(probe.nll * probe.tokens for probe in probes))] if probes else []
+    return [_reading(0, probes, recorded(probes))] if probes else []
 
 
-def _reading(owner: int, probes: Sequence[Probe], nats: float) -> Reading:
-    tokens = max(1, sum(probe.tokens for probe in probes))
-    return Reading(character_id=owner, revision=0, probes=len(probes), nll=nats / tokens,
-                   baseline=baseline(probes) or 0.0, distinctness={})  # fmt: skip
+def _reading(owner: int, probes: Sequence[Probe], scores: Sequence[Score]) -> Reading:
+    return Reading(character_id=owner, revision=0, probes=len(probes), nll=mean_nll(scores),
+                   baseline=mean_nll(recorded(probes)), distinctness={})  # fmt: skip

@@ -14,28 +14,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neekoctl.certifying import THOROUGH, Finding, Witness, bear_witness, compare, first_reading, read
 from neekoctl.checks.findings import Checked
 from neekoctl.checks.verdicts import Judged
 from neekoctl.gathering import Group
-from neekoctl.measuring import baseline, recorded
+from neekoctl.measuring import baseline, recorded, scored
 from neekoctl.planning import Plan
 from neekoctl.routing import texts_of
-from neekoctl.settling import (
-    Screen,
-    Spoken,
-    begin,
-    heldout,
-    measure_probes,
-    onboarded,
-    refit_gate,
-    refuse_full_disk,
-    renewing,
-    reporting,
-    store_block,
-    to_learn,
-    words_of,
-)
+from neekoctl.settling import Spoken, heldout, measure_probes, onboarded, refit_gate, store_block, to_learn, words_of
 from neekoctl.stage import Stage, set_stage
+from neekoctl.underway import Screen, begin, refuse_full_disk, renewing, reporting
 from recipes.scores import Score, mean_nll, perplexity
 from registry.cohorts import flush, next_version, put_cohort, sweep
 from registry.scratch import scratch
@@ -44,7 +32,6 @@ from registry.tables import Character, Probe, Reading
 from registry.tables import Cohort as CohortRow
 
 if TYPE_CHECKING:
-    from neekoctl.certifying import Finding, Witness
     from recipes.cohort import Learning, Member
     from recipes.cohort_file import Cohort
     from recipes.own_part import Completed
@@ -77,8 +64,6 @@ def train(registry: Registry, group: Group, screen: Screen, *, only_better: bool
 def _together(stage: Stage, group: Group, spoken: Sequence[Spoken], reservations: Sequence[Reservation],
               screen: Screen, only_better: bool) -> tuple[Trained, list[Arrival], list[Arrival], Finding]:  # fmt: skip
     """How the training went, everybody, those of them who move in, and what became of the others."""
-    from neekoctl.certifying import THOROUGH, bear_witness
-
     registry = stage.registry
     renew, residents = renewing(registry, reservations), registry.characters(status=("ready",), bank=group.bank)
     screen.say(f"witnessing the residents before: {len(residents)}")
@@ -200,8 +185,6 @@ class Arrival:
 def _certified(stage: Stage, residents: list[Character], before: Sequence[Witness], moving: Sequence[Arrival],
                renew: Callable[[], None], screen: Screen) -> tuple[Finding, list[Reading]]:  # fmt: skip
     """What became of those whom nobody replaces; a member who keeps its block is one of them."""
-    from neekoctl.certifying import THOROUGH, bear_witness, compare, read
-
     screen.say(f"witnessing the residents after: {len(residents)}")
     after = bear_witness(stage, residents, renew, THOROUGH)  # the same list: of the first of it logits are taken
     leaving = {each.plan.replaced.id for each in moving if each.plan.replaced}
@@ -234,7 +217,6 @@ def _keep_routes(registry: Registry, replaced: Character, name: str, probes: Seq
 
 
 def _made(stage: Stage, plan: Plan, run: Trained, place: int) -> Made:
-    from neekoctl.measuring import scored
     from recipes.task import Made
 
     before, after = mean_nll(scored(stage, {}, heldout(plan))), mean_nll(run.read(place))
@@ -252,8 +234,6 @@ def _made(stage: Stage, plan: Plan, run: Trained, place: int) -> Made:
 def _judged(stage: Stage, group: Group, plan: Plan, probes: Sequence[Probe]) -> Judged | None:
     """The new block against the one the member has, each under its own system message, as a check elsewhere judges
     likelihood: more than tolerated, and no chance. None where there is nothing whole to compare with."""
-    from neekoctl.measuring import scored
-
     old = plan.replaced
     if old is None or not stage.registry.blocks.is_whole(old.block or ""):
         return None
@@ -290,8 +270,6 @@ def _commit(stage: Stage, group: Group, run: Trained, moving: Sequence[Arrival],
 
 
 def _row(stage: Stage, arrival: Arrival, finding: Finding) -> Onboarded:
-    from neekoctl.certifying import first_reading
-
     probes = arrival.probes
     return onboarded(stage, arrival.plan, arrival.made, arrival.digest, probes, finding, arrival.spoken,
                      first_reading(probes))  # fmt: skip

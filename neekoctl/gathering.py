@@ -4,8 +4,6 @@ anything is loaded. Knows the registry; nothing of networks, Typer or the termin
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,14 +13,15 @@ from pydantic import ValidationError
 from neekoctl.checks.tolerances import Tolerances
 from neekoctl.planning import Plan, namesake
 from neekoctl.request import Request
-from neekoctl.settling import Screen
 from neekoctl.stage import canonical, choose_bank
+from neekoctl.underway import Screen
 from recipes.cohort_recipe import CohortRecipe, load_cohort_recipe
 from registry.cohorts import cohorts, dialogues, refuse_bad_name, versions
 from registry.errors import UsageError
 from registry.heldout import refuse_nothing_to_learn, split
 from registry.names import fold
 from registry.profile import Profile, load_profile
+from registry.seals import digest
 from registry.store import Registry
 from registry.tables import Bank, Character
 
@@ -62,7 +61,7 @@ class Group:
                     if key != "learning_rate" and not key.startswith("pace_")}  # fmt: skip
         parts = [[plan.profile.digests() for plan in self.plans], settings, self.wanted.seed, self.bank.fingerprint,
                  encoder]  # fmt: skip
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return digest(parts)
 
 
 def gather(registry: Registry, wanted: Wanted, screen: Screen) -> Group:

@@ -8,7 +8,6 @@ A character's probes always form the same batches, so that on one machine the sa
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
 from collections.abc import Sequence
@@ -16,12 +15,14 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from recipes.scores import Score
+from recipes.exchanges import Messages, with_system
+from recipes.scores import Score, mean_nll
+from registry.seals import digest
 
 if TYPE_CHECKING:
     from neekoctl.stage import Stage
     from recipes.bank import Mix
-    from recipes.exchanges import Messages
+    from recipes.exchanges import Row
     from registry.tables import Probe
 
 REPLIES_AT_ONCE = 32
@@ -40,8 +41,6 @@ class Measured:
 
 def heldout_messages(system: str, prompt: list[dict[str, str]], reference: str) -> Messages:
     """A probe as a conversation that ends with its reference."""
-    from recipes.exchanges import with_system
-
     return with_system(system, [*prompt, {"role": "assistant", "content": reference}])
 
 
@@ -54,14 +53,14 @@ def measure(stage: Stage, mix: Mix, probes: list[Messages]) -> list[Measured]:
 
 def scored(stage: Stage, mix: Mix, probes: list[Messages]) -> list[Score]:
     """How likely each probe's reference is under the mounted blocks of `mix`."""
-    from recipes.likelihood import ROWS_AT_ONCE, score
+    from recipes.likelihood import score
 
-    rows, found = [stage.form.row(messages, last_only=True) for messages in probes], []
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        batch = rows[start : start + ROWS_AT_ONCE]
-        with stage.bank.serving([mix] * len(batch)):
-            found += score(stage.base, batch)
-    return found
+    with stage.bank.serving([mix]):
+        return score(stage.base, _rows(stage, probes))
+
+
+def _rows(stage: Stage, probes: list[Messages]) -> list[Row]:
+    return [stage.form.row(messages, last_only=True) for messages in probes]
 
 
 def answered(stage: Stage, mix: Mix, probes: list[Messages]) -> list[tuple[list[int], str]]:
@@ -85,18 +84,14 @@ def _room(stage: Stage, prompts: Sequence[list[int]]) -> int:
 
 def confirmed(stage: Stage, mix: Mix, probes: list[Messages], replies: list[list[int]]) -> list[bool]:
     """Whether these would be the greedy replies again; a near tie may say no where `answered` says yes."""
-    from recipes.likelihood import ROWS_AT_ONCE, written_greedily
+    from recipes.likelihood import written_greedily
 
     prompts = [stage.form.prompt(messages[:-1]) for messages in probes]
     rooms = [_room(stage, prompts[place - place % REPLIES_AT_ONCE :][:REPLIES_AT_ONCE]) for place in range(len(probes))]
     rows = [stage.form.answer(messages[:-1], reply, ended=len(reply) < room)
             for messages, reply, room in zip(probes, replies, rooms, strict=True)]  # fmt: skip
-    found = []
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        batch = rows[start : start + ROWS_AT_ONCE]
-        with stage.bank.serving([mix] * len(batch)):
-            found += written_greedily(stage.base, batch)
-    return found
+    with stage.bank.serving([mix]):
+        return written_greedily(stage.base, rows)
 
 
 def recorded(probes: Sequence[Probe]) -> list[Score]:
@@ -106,8 +101,8 @@ def recorded(probes: Sequence[Probe]) -> list[Score]:
 
 def baseline(probes: Sequence[Probe]) -> float | None:
     """The recorded NLL of the references, in nats a token over all of them; None when nothing was held out."""
-    tokens = sum(probe.tokens for probe in probes)
-    return sum(probe.nll * probe.tokens for probe in probes) / tokens if tokens else None
+    scores = recorded(probes)
+    return mean_nll(scores) if any(each.tokens for each in scores) else None
 
 
 @dataclass(frozen=True)
@@ -125,23 +120,19 @@ def seen(stage: Stage, mix: Mix, probes: list[Messages]) -> Seen:
     from recipes.likelihood import ROWS_AT_ONCE, reply_logits, totals
 
     digest, scores = hashlib.sha256(), []
-    for start in range(0, len(probes), ROWS_AT_ONCE):
-        rows = [stage.form.row(messages, last_only=True) for messages in probes[start : start + ROWS_AT_ONCE]]
-        with stage.bank.serving([mix] * len(rows)), torch.inference_mode():
-            said = reply_logits(stage.base, rows)
+    rows = _rows(stage, probes)
+    with stage.bank.serving([mix]), torch.inference_mode():
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            batch = rows[start : start + ROWS_AT_ONCE]
+            said = reply_logits(stage.base, batch)
             digest.update(said.logits.cpu().numpy().tobytes())
-            scores += totals(rows, said)
+            scores += totals(batch, said)
     return Seen(digest.hexdigest(), scores)
 
 
-def as_read(stage: Stage, probes: list[Messages]) -> str:
-    """A digest of the probes as tokens: tokenizer and chat template are in it, and nothing else of the base."""
-    rows = [stage.form.row(messages, last_only=True).tokens for messages in probes]
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
-
-
-def environment(stage: Stage) -> dict[str, Any]:
-    """Where and with what somebody was measured; the bits of a reply depend on what is `DECIDING`."""
+def environment(stage: Stage, probes: list[Messages]) -> dict[str, Any]:
+    """Where and with what somebody was measured; the bits of a reply depend on what is `DECIDING`. `tokens` is a digest
+    of the probes as they are read: tokenizer and chat template are in it, and nothing else of the base."""
     import torch
 
     device = stage.base.device
@@ -155,4 +146,5 @@ def environment(stage: Stage) -> dict[str, Any]:
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads() if device.type == "cpu" else None,
         "cores": os.cpu_count() if device.type == "cpu" else None,
+        "tokens": digest([row.tokens for row in _rows(stage, probes)]),
     }

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
+from neekoctl.gating import refit, undoing_nothing
 from neekoctl.routing import texts_of
 from recipes.sources import folder_of
 from registry.arriving import Arrival, load
@@ -23,8 +24,6 @@ def move_in(registry: Registry, path: Path, say: Callable[[str], None], *, rehea
 
 def _refitted(registry: Registry, newcomers: Collection[str], say: Callable[[str], None]) -> int | None:
     """The version in use after a refit; None, and told, when there is none. Everybody has moved in by now."""
-    from neekoctl.gating import refit, undoing_nothing
-
     found = None
     with undoing_nothing(newcomers, say):
         texts = texts_of(registry, None, say)

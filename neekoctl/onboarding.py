@@ -12,37 +12,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neekoctl import kinship, planning
+from neekoctl.certifying import QUICK, THOROUGH, Depth, Finding, bear_witness, compare, first_reading, read
+from neekoctl.measuring import baseline
 from neekoctl.planning import Plan
 from neekoctl.request import Request
 from neekoctl.routing import texts_of
-from neekoctl.settling import (
-    Screen,
-    Spoken,
-    begin,
-    heldout,
-    measure_probes,
-    onboarded,
-    refit_gate,
-    refuse_full_disk,
-    renewing,
-    reporting,
-    store_block,
-    to_learn,
-    words_of,
-)
+from neekoctl.settling import Spoken, heldout, measure_probes, onboarded, refit_gate, store_block, to_learn, words_of
 from neekoctl.stage import Stage, set_stage
+from neekoctl.underway import Screen, begin, refuse_full_disk, renewing, reporting
 from registry.cohorts import how_to_remove, verified_cohort
 from registry.errors import CohortDamaged, EncoderMismatch
 from registry.gates import fingerprint
 from registry.store import Registry, Reservation
 from registry.tables import Character, Probe
 
-MOST_RUNGS_TRAINED = 3  # by `auto`: from neighbours, from a cohort, from nothing
-
 if TYPE_CHECKING:
-    from neekoctl.certifying import Depth, Finding
     from recipes.hyper import Entry
     from recipes.task import Made, Strategy, Task
+
+MOST_RUNGS_TRAINED = 3  # by `auto`: from neighbours, from a cohort, from nothing
 
 
 def onboard(registry: Registry, request: Request, screen: Screen) -> dict[str, Any]:
@@ -93,8 +81,6 @@ def _given_back_on_failure(registry: Registry, reservation: Reservation) -> Iter
 def _make_and_commit(
     stage: Stage, plan: Plan, spoken: Spoken, reservation: Reservation, screen: Screen, started: float
 ) -> dict[str, Any]:
-    from neekoctl.certifying import bear_witness, compare, first_reading, read
-
     registry, renew = stage.registry, renewing(stage.registry, [reservation])
     stage.bank.refuse_too_wide(plan.rank)
     refuse_full_disk(stage, plan.rank, MOST_RUNGS_TRAINED if plan.request.strategy == "auto" else 1)
@@ -123,16 +109,12 @@ def _checkpoints(registry: Registry, plan: Plan) -> list[Path]:
 
 def _depth(plan: Plan) -> Depth:
     """How many residents are witnessed by their logits, too."""
-    from neekoctl.certifying import QUICK, THOROUGH
-
     return QUICK if plan.request.strategy == "fuse" or plan.request.budget is not None else THOROUGH
 
 
 def _stored(stage: Stage, plan: Plan, made: Made, reservation: Reservation, spoken: Spoken,
             screen: Screen) -> tuple[Made, Reservation, str, list[Probe]]:  # fmt: skip
     """The block's digest and its probes with what they were on this day; ranks that it does not need are given back."""
-    from neekoctl.measuring import baseline
-
     if made.block.rank < reservation.ranks.rank:
         reservation = stage.registry.shrink(reservation, made.block.rank)
     digest = store_block(stage, plan, made, reservation)

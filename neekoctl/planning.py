@@ -6,8 +6,6 @@ encoder, before torch is imported.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,6 +20,7 @@ from registry.errors import UsageError
 from registry.heldout import Split, refuse_nothing_to_learn, split
 from registry.names import fold
 from registry.profile import Profile, load_profile
+from registry.seals import digest
 from registry.store import Registry
 from registry.tables import Bank, Character, Cohort, Prototype
 
@@ -56,7 +55,7 @@ class Plan:
         parts += [[each.character.block, each.weight] for each in self.kin]
         parts += [self.cohort.digest, self.request.from_profile] if self.cohort else []
         parts += [_settings(self.after_cohort)] if self.after_cohort else []
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return digest(parts)
 
     @property
     def rank(self) -> int:

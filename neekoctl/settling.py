@@ -1,21 +1,22 @@
-"""What a made block leaves behind: its folder in the store, its probes' baselines, what speaks for it at the gate, and
-the rows of all that. Knows a plan and a stage; reserves and commits nothing.
+"""What an onboarding reads of a newcomer, and what a made block leaves behind: its folder in the store, its probes'
+baselines, what speaks for it at the gate, and the rows of all that. Knows a plan and a stage; reserves and commits
+nothing.
 """
 
 from __future__ import annotations
 
-import shutil
-import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from neekoctl.gating import prototypes, refit, undoing_nothing
+from neekoctl.measuring import environment, heldout_messages, measure
 from neekoctl.planning import Plan
 from neekoctl.routing import Texts
 from neekoctl.stage import Stage
+from neekoctl.underway import Screen
+from recipes.exchanges import Messages, with_system
 from registry.blocks import folder_digest
-from registry.errors import LeaseLost, NeekoError
 from registry.roles import refuse_another_encoder
 from registry.store import Onboarded, Registry, Reservation
 from registry.tables import Dialogue, Parent, Probe, Prototype, Reading
@@ -24,20 +25,7 @@ if TYPE_CHECKING:
     import torch
 
     from neekoctl.certifying import Finding
-    from recipes.exchanges import Messages
-    from recipes.running import Progress
     from recipes.task import Made
-
-RENEW_SECONDS = 60.0  # between two renewals of a lease
-COPIES_IN_A_CHECKPOINT = 5  # of the factors: themselves, mean, best and two moments
-
-
-class Screen(Protocol):
-    """Where an onboarding tells how it stands."""
-
-    def say(self, text: str) -> None: ...
-
-    def progress(self, progress: Progress) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -56,41 +44,13 @@ class Spoken:
         return torch.from_numpy(np.frombuffer(self.words[0].vector, dtype="<f4").copy())
 
 
-def refuse_full_disk(stage: Stage, ranks: int, runs: int = 1) -> None:
-    """Before anything is made: whether so many ranks of fp32 factors fit as often as they are kept, in a checkpoint of
-    each of `runs`, in the next one, and in the block.
-
-    Raises:
-        NeekoError: less is free.
-    """
-    home, widths = stage.registry.layout.home, (d_out + d_in for d_out, d_in in stage.base.shapes.values())
-    copies = COPIES_IN_A_CHECKPOINT * (runs + 1) + 1
-    free, needed = shutil.disk_usage(home).free, copies * ranks * sum(widths) * 4
-    if free < needed:
-        raise NeekoError(f"Only {free / 2**20:.0f} MiB are free under {home}, and up to {needed / 2**20:.0f} may be "
-                         f"needed: free some space or set NEEKOCTL_HOME elsewhere.")  # fmt: skip
-
-
-def begin(checkpoints: Iterable[Path], resume: bool, screen: Screen) -> None:
-    """From these checkpoints, or without them at the beginning."""
-    kept = [path for path in checkpoints if path.exists()]
-    for path in [] if resume else kept:
-        path.unlink(missing_ok=True)
-    if resume:
-        screen.say("going on from where a run stopped" if kept else "nothing to resume: starting at the beginning")
-
-
 def to_learn(plan: Plan) -> list[Messages]:
     """The conversations to train on, under the character's system message."""
-    from recipes.exchanges import with_system
-
     return [with_system(plan.system_message, talk.model_dump()["messages"]) for talk in plan.split.train]
 
 
 def heldout(plan: Plan, system_message: str | None = None) -> list[Messages]:
     """The probes under the plan's system message, or another one."""
-    from neekoctl.measuring import heldout_messages
-
     told = plan.system_message if system_message is None else system_message
     return [heldout_messages(told, [turn.model_dump() for turn in probe.prompt], probe.reference)
             for probe in plan.split.probes]  # fmt: skip
@@ -98,8 +58,6 @@ def heldout(plan: Plan, system_message: str | None = None) -> list[Messages]:
 
 def words_of(registry: Registry, plan: Plan, texts: Texts, screen: Screen) -> list[Prototype]:
     """What will speak for the newcomer at the gate; the first is the role embedding."""
-    from neekoctl.gating import prototypes
-
     refuse_another_encoder(registry, texts.provenance)
     screen.say(f"embedding the persona of {plan.profile.name} and what is known of it")
     prompts = [turn.content for talk in plan.split.train for turn in talk.messages[::2]]
@@ -145,8 +103,6 @@ def _recipe(plan: Plan, made: Made) -> dict[str, Any]:
 def measure_probes(stage: Stage, plan: Plan, digest: str, reservation: Reservation, spoken: Spoken,
                    screen: Screen) -> list[Probe]:  # fmt: skip
     """Baselines, taken from the stored block: what check will read is what was measured; and their vectors."""
-    from neekoctl.measuring import measure
-
     asked = heldout(plan)
     screen.say(f"recording {len(asked)} probe{'s' * (len(asked) != 1)}")
     mix = stage.mount(reservation.ranks, digest, plan.profile.name)
@@ -163,15 +119,13 @@ def measure_probes(stage: Stage, plan: Plan, digest: str, reservation: Reservati
 
 def onboarded(stage: Stage, plan: Plan, made: Made, digest: str, probes: list[Probe], finding: Finding,
                spoken: Spoken, readings: list[Reading]) -> Onboarded:  # fmt: skip
-    from neekoctl.measuring import as_read, environment
-
     measured = ("nll_before", "nll_after", "seconds", "tokens_per_second", "steps", "best_step")
     return Onboarded(
         block=digest,
         description=plan.profile.description(),
         recipe=_recipe(plan, made),
         metrics={**{key: getattr(made, key) for key in measured}, **made.details},
-        environment={**environment(stage), "tokens": as_read(stage, heldout(plan))},
+        environment=environment(stage, heldout(plan)),
         data_digests=plan.profile.digests(),
         system_message=plan.system_message,
         seed=plan.request.seed,
@@ -196,8 +150,6 @@ def onboarded(stage: Stage, plan: Plan, made: Made, digest: str, probes: list[Pr
 def refit_gate(registry: Registry, newcomers: Collection[str], texts: Texts, screen: Screen, *,
                accept: bool) -> dict[str, Any] | None:  # fmt: skip
     """A new version of the gate. The newcomers have moved in by now, so a failure here is told and undoes nothing."""
-    from neekoctl.gating import refit, undoing_nothing
-
     found = None
     with undoing_nothing(newcomers, screen.say):
         found = refit(registry, texts, newcomers=newcomers, accept=accept)
@@ -208,34 +160,3 @@ def refit_gate(registry: Registry, newcomers: Collection[str], texts: Texts, scr
             f"takes it"
         )
     return found
-
-
-def renewing(registry: Registry, reservations: Sequence[Reservation]) -> Callable[[], None]:
-    """To be called while the work goes on: pushes the leases out now and then. A registry that is busy, or a disk that
-    is full for a moment, does not end a training of hours; a lease that is lost does."""
-    last = time.monotonic()
-
-    def renew() -> None:
-        nonlocal last
-        if time.monotonic() - last < RENEW_SECONDS:
-            return
-        last = time.monotonic()
-        for each in reservations:
-            try:
-                registry.renew(each)
-            except LeaseLost:
-                raise
-            except NeekoError:
-                return
-
-    return renew
-
-
-def reporting(screen: Screen, renew: Callable[[], None]) -> Callable[[Progress], None]:
-    """Shows where a training stands, and keeps its leases while it does."""
-
-    def report(progress: Progress) -> None:
-        screen.progress(progress)
-        renew()
-
-    return report

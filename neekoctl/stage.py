@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recipes.exchanges import PromptForm
 from recipes.sources import DEFAULT_BASE, SOURCES, fingerprint, folder_of, local_folder, on_disk
 from registry.errors import BaseError, BaseMismatch, UsageError
 from registry.ranks import RankRange
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from recipes.bank import Bank as RunningBank
     from recipes.bank import Mix
     from recipes.base_model import BaseModel
-    from recipes.exchanges import PromptForm
 
 Say = Callable[[str], None]
 
@@ -150,7 +150,6 @@ def set_stage(registry: Registry, row: Bank, *, say: Say, fresh: bool = False) -
     say(f"loading {row.base}")
     from recipes.bank import Bank as RunningBank
     from recipes.base_model import load_base
-    from recipes.exchanges import PromptForm
 
     base = load_base(folder, name=row.base, fingerprint=found)
     return Stage(registry, row, base, RunningBank(base), PromptForm(base.tokenizer))

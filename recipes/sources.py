@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from recipes.quiet import quiet_transformers
 from registry.blocks import file_digest
 from registry.caches import keep
 from registry.errors import BaseError
@@ -226,8 +227,6 @@ def convert_gguf(path: Path, folder: Path) -> None:
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-
-    from recipes.quiet import quiet_transformers
 
     quiet_transformers()
     try:

@@ -13,7 +13,8 @@ from typing import Any
 from neekoctl.checks.findings import Checked, Route
 from neekoctl.checks.tolerances import Tolerances
 from neekoctl.checks.verdicts import flips, is_loss, mcnemar
-from neekoctl.gating import reaches
+from neekoctl.gating import judge, reaches
+from neekoctl.routing import Router, texts_of
 from registry.errors import BlockDamaged, EncoderMismatch, NeekoError
 from registry.gates import active_gate, fingerprint
 from registry.revisions import arrivals
@@ -62,9 +63,6 @@ def _share(hits: Sequence[bool]) -> float | None:
 
 def _route(registry: Registry, found: Sequence[Checked], say: Say) -> int:
     """Fill in everybody's routes; returns how many probes could not be compared, never routed or not embedded."""
-    from neekoctl.gating import judge
-    from neekoctl.routing import Router, texts_of
-
     router, left = Router(registry, texts_of(registry, None, say)), 0
     for each in found:
         probes = registry.probes(each.row)

@@ -1,5 +1,5 @@
-"""Measures residents for a check: their files and records, what they say on their probes, where the gate takes these,
-and what tells them from their nearest. Knows no verdict and no screen.
+"""Measures residents for a check: their files and records, what they say on their probes, and what tells them from
+their nearest. Knows no verdict, no gate and no screen.
 
 A reply that was recorded need not be written again to be confirmed: one pass over it shows whether every token is still
 the likeliest. The shape of a batch changes the last bits of a sum, so whoever seems to answer otherwise is asked again
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neekoctl.checks.findings import Checked, Flip
-from neekoctl.measuring import DECIDING, answered, as_read, confirmed, environment, heldout_messages, recorded, scored
+from neekoctl.measuring import DECIDING, answered, confirmed, environment, heldout_messages, recorded, scored
 from neekoctl.stage import Stage
 from recipes.scores import Score
 from registry.errors import NeekoError
@@ -82,7 +82,7 @@ def _score(stage: Stage, asked: Asked) -> None:
     found = asked.found
     found.now = scored(stage, stage.mounted(found.row, anew=True), asked.messages)
     found.then = recorded(asked.probes)
-    then, now = found.row.environment, {**environment(stage), "tokens": as_read(stage, asked.messages)}
+    then, now = found.row.environment, environment(stage, asked.messages)
     found.elsewhere = [f"{key} {then.get(key)} then, {now[key]} now" for key in DECIDING if then.get(key) != now[key]]
     if then.get("tokens", now["tokens"]) != now["tokens"]:
         found.faults["tokens"] = "its probes are other tokens now: the base's tokenizer or chat template is another"

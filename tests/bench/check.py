@@ -117,7 +117,8 @@ def _settle(stage: Any, row: Bank, place: int, talks: list[tuple[str, str]], enc
     measured = measure(stage, stage.mount(held.ranks, digest, name), heldout)
     probes = [_probe(number, *pair, each) for number, (pair, each) in enumerate(zip(talks, measured, strict=True))]
     registry.commit(held, Onboarded(
-        digest, {"name": name}, {"rank": RANK, "alpha": 4.0 * RANK}, {}, environment(stage), {}, system, 0, "",
+        digest, {"name": name}, {"rank": RANK, "alpha": 4.0 * RANK}, {}, environment(stage, heldout), {}, system, 0,
+        "",
         _vector(place), encoder, probes,
         prototypes=[Prototype(character_id=0, kind="persona", text=name, vector=_vector(place))],
     ))  # fmt: skip

@@ -30,7 +30,8 @@ def test_a_termination_ends_a_chat_that_ctrl_c_would_not(inhabited: Registry, mo
     asked = iter([KeyboardInterrupt, Terminated])
     monkeypatch.setattr("sys.stdin", type("Terminal", (), {"isatty": lambda _: True})())
     monkeypatch.setattr("builtins.input", lambda _: (_ for _ in ()).throw(next(asked)))
+    options = TalkOptions(speaker="Bee", once=None, temperature=0.0, max_new_tokens=8, persona=False, seed=None,
+                          base=None, json=False)  # fmt: skip
     with pytest.raises(Terminated):
-        talk(inhabited, TalkOptions(speaker="Bee", once=None, temperature=0.0, max_new_tokens=8, persona=False, seed=None,
-                                    base=None, json=False))  # fmt: skip
+        talk(inhabited, options)
     assert next(asked, None) is None

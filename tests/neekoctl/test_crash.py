@@ -48,7 +48,7 @@ def test_a_failure_after_the_block_was_stored_leaves_no_block(neekoctl, moth: Pa
     def fail(*_args: object, **_options: object) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("neekoctl.certifying.compare", fail)
+    monkeypatch.setattr("neekoctl.onboarding.compare", fail)
     assert neekoctl("add-character", moth, *QUICK).code == 1
     assert registry.characters() == []
     assert registry.blocks.digests() == set()

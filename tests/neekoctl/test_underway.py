@@ -2,7 +2,7 @@
 
 import pytest
 
-from neekoctl import settling
+from neekoctl import underway
 from registry.errors import LeaseLost, RegistryBusy
 from registry.store import Registry
 
@@ -12,8 +12,8 @@ def test_a_busy_registry_does_not_end_a_training_and_a_lost_lease_does(
 ) -> None:
     bank = registry.bank("base", "fingerprint", capacity=64)
     held = registry.reserve(bank, "Moth", [], 8, "expand")
-    monkeypatch.setattr(settling, "RENEW_SECONDS", 0.0)
-    renew = settling.renewing(registry, [held])
+    monkeypatch.setattr(underway, "RENEW_SECONDS", 0.0)
+    renew = underway.renewing(registry, [held])
     renew()
     with monkeypatch.context() as patch:
         patch.setattr(registry, "renew", lambda _: (_ for _ in ()).throw(RegistryBusy("busy")))
