@@ -14,7 +14,7 @@ COLLAPSED = 0.95  # mean cosine between characters' halves from which the networ
 
 def described(registry: Registry, row: Cohort) -> dict[str, Any]:
     """What `cohort show --json` prints."""
-    here = {fold(each.name): each for each in registry.characters(status=("ready",))}
+    here = {fold(each.name): each for each in registry.residents()}
     bank = next(each for each in registry.banks() if each.id == row.bank_id)
     likeness = row.metrics.get("likeness", [])
     return {

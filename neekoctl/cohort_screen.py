@@ -7,9 +7,8 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from neekoctl.render import out, ranks_of
-
-SHADES = " ░▒▓█"
+from neekoctl.render import SHADES, out, ranks_of
+from registry.gates import name_of
 
 
 def trained(document: dict[str, Any]) -> None:
@@ -70,7 +69,7 @@ def shown(document: dict[str, Any]) -> None:
     listed([document])
     console.print(f"  over {escape(document['base'])}, best after step {metrics['best_step']} of {metrics['steps']}")
     if document["encoder"]:
-        console.print(f"  reads personas by {escape(document['encoder'].partition('@')[0])}")
+        console.print(f"  reads personas by {escape(name_of(document['encoder']))}")
     for place, each in enumerate(document["members"]):
         line = document["likeness"][place] if document["likeness"] else []
         shades = "".join(SHADES[min(4, max(0, round(4 * value)))] * 2 for value in line)

@@ -65,7 +65,7 @@ def _together(stage: Stage, group: Group, spoken: Sequence[Spoken], reservations
               screen: Screen, only_better: bool) -> tuple[Trained, list[Arrival], list[Arrival], Finding]:  # fmt: skip
     """How the training went, everybody, those of them who move in, and what became of the others."""
     registry = stage.registry
-    renew, residents = renewing(registry, reservations), registry.characters(status=("ready",), bank=group.bank)
+    renew, residents = renewing(registry, reservations), registry.residents(bank=group.bank)
     screen.say(f"witnessing the residents before: {len(residents)}")
     before = bear_witness(stage, residents, renew, THOROUGH)
     run = _learned(stage, group, spoken, renew, screen)

@@ -89,7 +89,7 @@ def again(registry: Registry, wanted: Wanted, screen: Screen, seed: int | None =
     """
     last = versions(registry, wanted.name)[-1]
     bank = next(bank for bank in registry.banks() if bank.id == last.bank_id)
-    here = {fold(row.name): row for row in registry.characters(status=("ready",), bank=bank)}
+    here = {fold(row.name): row for row in registry.residents(bank=bank)}
     named = [_member(registry, word) for word in dict.fromkeys(wanted.characters)]
     anew = {fold(profile.name) for profile, _ in named}  # who comes with another profile
     settings = (f"{key}={value}" for key, value in last.recipe.items())
@@ -136,7 +136,7 @@ def _member(registry: Registry, word: str) -> Person:
     if Path(word).suffix in (".yaml", ".yml") and not registry.answers_to(word):
         profile = load_profile(Path(word))
         return profile, namesake(registry, profile)
-    return _resident(registry, registry.ready(word))
+    return _resident(registry, registry.resident(word))
 
 
 def _resident(registry: Registry, row: Character) -> Person:

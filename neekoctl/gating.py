@@ -182,7 +182,7 @@ def _write_head(registry: Registry, version: int, head: np.ndarray | None) -> No
 
 def rebuild(registry: Registry, texts: Texts) -> dict[str, Any]:
     """Embed everybody by the encoder of `texts`, from the texts that are kept, then fit all signals and the head."""
-    people = registry.characters(status=("ready",))
+    people = registry.residents()
     if not people:
         raise nobody_yet()
     others = [row for row in people if row.encoder != texts.provenance]

@@ -51,7 +51,7 @@ class Choice:
 
 def others(registry: Registry, bank: Bank, but: Character | None) -> int:
     """How many live in the bank, whoever is replaced left out."""
-    rows = registry.characters(status=("ready",), bank=bank, brief=True) if bank.id else []
+    rows = registry.residents(bank=bank, brief=True) if bank.id else []
     return sum(but is None or row.id != but.id for row in rows)
 
 
@@ -104,7 +104,9 @@ def relatives(registry: Registry, bank: Bank, encoder: str, role: np.ndarray, ch
     if not near:
         raise nobody(but.name if but else "anybody")
     weights = softmax([each.similarity for each in near], temperature)
-    return [Kin(registry.ready(each.name), weight, each.similarity) for each, weight in zip(near, weights, strict=True)]
+    return [
+        Kin(registry.resident(each.name), weight, each.similarity) for each, weight in zip(near, weights, strict=True)
+    ]
 
 
 def distance(kin: Sequence[Kin]) -> str | None:
@@ -141,7 +143,7 @@ def _parsed(registry: Registry, word: str) -> tuple[str, float]:
 
 def _resident(registry: Registry, bank: Bank, name: str) -> Character:
     """The ready character of this bank. A block fits only the base it was made on."""
-    row = registry.ready(name)
+    row = registry.resident(name)
     if row.bank_id != bank.id:
         raise UsageError(
             f"{row.name} lives on another base, where its block cannot be used: choose a resident of {bank.base}."

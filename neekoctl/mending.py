@@ -35,7 +35,7 @@ def _scratch(registry: Registry) -> list[dict[str, Any]]:
 
 def _blocks(registry: Registry, prune: bool) -> list[dict[str, Any]]:
     found = []
-    for row in registry.characters(status=("ready",)):
+    for row in registry.residents():
         if not registry.blocks.is_whole(row.block or ""):
             advice = f"restore {registry.blocks.path(row.block or '')}, or remove the character"
             found.append(_finding(f"the block of {row.name} is missing or damaged", harm=True, advice=advice))

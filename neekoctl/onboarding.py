@@ -125,7 +125,7 @@ def _stored(stage: Stage, plan: Plan, made: Made, reservation: Reservation, spok
 def _residents(registry: Registry, plan: Plan) -> list[Character]:
     """Everybody of the bank who stays, the newcomer's parents first."""
     parents, replaced = {each.character.id for each in plan.kin}, plan.replaced and plan.replaced.id
-    rows = registry.characters(status=("ready",), bank=plan.bank)
+    rows = registry.residents(bank=plan.bank)
     return sorted((row for row in rows if row.id != replaced), key=lambda row: row.id not in parents)
 
 

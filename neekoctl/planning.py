@@ -136,8 +136,8 @@ def _coming_to(plan: Plan, cohort: Cohort) -> Plan:
 def namesake(registry: Registry, profile: Profile) -> Character | None:
     """The resident of the profile's name, whom it would replace: nobody the first time, so that one command serves
     every run of a pipeline."""
-    everybody = registry.characters(status=("ready",), brief=True)
-    return next((registry.ready(row.name) for row in everybody if fold(row.name) == fold(profile.name)), None)
+    everybody = registry.residents(brief=True)
+    return next((registry.resident(row.name) for row in everybody if fold(row.name) == fold(profile.name)), None)
 
 
 def _choice(registry: Registry, request: Request, profile: Profile, bank: Bank,

@@ -37,7 +37,7 @@ class Village(pytest.Collector):
     """All characters of a registry."""
 
     def collect(self) -> Iterator[pytest.Item]:
-        rows = self.registry.characters(status=("ready",), brief=True)
+        rows = self.registry.residents(brief=True)
         yield Everybody.from_parent(self, name="(everybody)")
         for row in rows:
             yield Resident.from_parent(self, name=row.name)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MAP_WIDTH = 64  # cells of the rank map
 WIDE = 400  # columns where there is no terminal
+SHADES = " ░▒▓█"  # of a heat map
 COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "red")
 
 

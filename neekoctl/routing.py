@@ -15,7 +15,7 @@ from recipes.mentions import Names
 from recipes.sources import DEFAULT_ENCODER, fingerprint, local_folder
 from registry.caches import keep
 from registry.errors import BlockDamaged, NeekoError, UsageError
-from registry.gates import active_gate, follow_encoder
+from registry.gates import active_gate, encoder_in_use, follow_encoder, name_of
 from registry.roles import load_roles
 from registry.store import Registry
 from registry.tables import Character
@@ -40,16 +40,19 @@ class Texts:
         return local_folder(self.registry.layout, self.name, say=self.say)
 
     @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.registry.layout, self.folder)
+
+    @property
     def provenance(self) -> str:
-        return f"{self.name}@{fingerprint(self.registry.layout, self.folder)}"
+        return f"{self.name}@{self.fingerprint}"
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """(n, d) of unit length."""
         if self._model is None:
             from recipes.encoder import load_encoder
 
-            digest = self.provenance.rpartition("@")[2]
-            self._model = load_encoder(self.folder, name=self.name, fingerprint=digest)
+            self._model = load_encoder(self.folder, name=self.name, fingerprint=self.fingerprint)
         return self._model.encode(texts)
 
 
@@ -60,8 +63,8 @@ def texts_of(registry: Registry, name: str | None, say: Say) -> Texts:
         if Path(named.name).is_absolute():
             follow_encoder(registry, named.provenance)
         return named
-    kept = next((row.encoder for row in registry.characters(status=("ready",)) if row.encoder), None)
-    return Texts(registry, canonical(registry, kept.rpartition("@")[0] if kept else DEFAULT_ENCODER), say)
+    kept = encoder_in_use(registry)
+    return Texts(registry, canonical(registry, name_of(kept) if kept else DEFAULT_ENCODER), say)
 
 
 def nobody_yet() -> NeekoError:
@@ -75,7 +78,7 @@ class Router:
         if signal not in SIGNALS:
             raise UsageError(f"There is no signal {signal!r}: choose {', '.join(SIGNALS)}.")
         self.registry, self.texts = registry, texts
-        self.people = {row.id: row for row in registry.characters(status=("ready",), brief=True)}
+        self.people = {row.id: row for row in registry.residents(brief=True)}
         if not self.people:
             raise nobody_yet()
         self.gate = gate or self._opened(signal)
@@ -96,7 +99,7 @@ class Router:
 
     def character(self, owner: int) -> Character:
         """The whole row of somebody the gate knows."""
-        return self.registry.ready(self.people[owner].name)
+        return self.registry.resident(self.people[owner].name)
 
     def document(self, decision: Decision) -> dict[str, Any]:
         """The document of DESIGN 9."""
@@ -122,7 +125,7 @@ def nobodys_vectors(registry: Registry, texts: Texts) -> np.ndarray:
     """(n, d) of nobody's requests, embedded once an encoder and kept beside the gate."""
     from safetensors.numpy import load_file, save_file
 
-    path = registry.layout.gates / f"nobody-{texts.provenance.rpartition('@')[2][:16]}.safetensors"
+    path = registry.layout.gates / f"nobody-{texts.fingerprint[:16]}.safetensors"
     try:
         kept: np.ndarray = load_file(path)["vectors"]
         if len(kept) == len(nobodys_requests()):

@@ -83,10 +83,10 @@ class _Talk:
         self.host: Host | None = None
         self.conversation: Conversation | None = None
         if options.speaker is not None:
-            self.conversation = self._with(registry.ready(options.speaker))
+            self.conversation = self._with(registry.resident(options.speaker))
         elif options.bare:
             self.conversation = self._with(None)
-        elif registry.characters(status=("ready",), brief=True):
+        elif registry.residents(brief=True):
             texts = texts_of(registry, options.encoder, render.say)
             router = Router(registry, texts, options.signal)
             self.host = Host(registry, router, options.base, render.say, options.persona)
@@ -208,7 +208,7 @@ class _Talk:
                 case "/as":
                     self._hand_over(rest.strip())
                 case "/who":
-                    names = [row.name for row in self.registry.characters(status=("ready",), brief=True)]
+                    names = [row.name for row in self.registry.residents(brief=True)]
                     render.say(f"{self._speaking()} answers; here are {', '.join(names) or 'nobody'}")
                 case "/reset":
                     self._reset()
@@ -228,7 +228,7 @@ class _Talk:
 
     def _hand_over(self, name: str) -> None:
         """From now on somebody who is named answers, or the base model; the gate is asked no more."""
-        row = self.registry.ready(name) if name else None
+        row = self.registry.resident(name) if name else None
         standing = self.conversation.stage if self.conversation else self.host.stage if self.host else None
         if standing is None or row is not None and row.bank_id != standing.row.id:
             self.conversation = self._with(row)

@@ -83,22 +83,22 @@ class Run(Generic[Batch]):
     mean of the parameters over the steps (Polyak and Juditsky, 1992)."""
 
     def __init__(self, learner: Learner[Batch], recipe: Recipe, checkpoint: Path | None = None) -> None:
-        self.learner, self.recipe, self.checkpoint = learner, recipe, checkpoint
+        self.learner, self.recipe, self._checkpoint = learner, recipe, checkpoint
         groups = learner.groups()
-        self.leaves = [leaf for leaves, _ in groups for leaf in leaves]
-        self.optimizer = torch.optim.AdamW(
+        self._leaves = [leaf for leaves, _ in groups for leaf in leaves]
+        self._optimizer = torch.optim.AdamW(
             [{"params": leaves, "pace": pace} for leaves, pace in groups], lr=recipe.learning_rate,
             weight_decay=recipe.weight_decay, fused=True,
         )  # fmt: skip
-        self.per_epoch = len(learner.epoch(0))
-        self.steps = recipe.epochs * self.per_epoch
-        self.judged = len(learner.probes) >= recipe.fewest_probes
+        self._per_epoch = len(learner.epoch(0))
+        self.steps = recipe.epochs * self._per_epoch
+        self._judged = len(learner.probes) >= recipe.fewest_probes
         self.state = State()
-        self.mean = [leaf.detach().clone() for leaf in self.leaves]  # over the last steps
-        self.best = [leaf.clone() for leaf in self.mean]
-        self.saved_at = time.monotonic()
+        self._mean = [leaf.detach().clone() for leaf in self._leaves]  # over the last steps
+        self._best = [leaf.clone() for leaf in self._mean]
+        self._saved_at = time.monotonic()
         if checkpoint is not None and checkpoint.is_file():
-            self.restore(checkpoint)
+            self._restore(checkpoint)
 
     def go(self, report: Report = lambda _: None, until: float | None = None) -> State:
         """Train to the end, or till `time.monotonic` has reached `until`; the parameters are then those of the best
@@ -108,85 +108,88 @@ class Run(Generic[Batch]):
             TrainingFailed: the loss, or its gradient, is no finite number; the last good state is in the checkpoint.
         """
         keep_freed_memory()
-        if self.state.step == 0 and self.judged:
+        if self.state.step == 0 and self._judged:
             self.state.nll_before = self.learner.evaluate()
-            self.remember(self.state.nll_before)
-        self.loop(report, until)
-        if not self.judged:
-            self.best, self.state.best_step = self.mean, self.state.step
-        self.take(self.best)
+            self._remember(self.state.nll_before)
+        self._loop(report, until)
+        if not self._judged:
+            self._best, self.state.best_step = self._mean, self.state.step
+        self._take(self._best)
         return self.state
 
     @torch.no_grad()
-    def take(self, values: list[torch.Tensor]) -> None:
-        for leaf, value in zip(self.leaves, values, strict=True):
+    def _take(self, values: list[torch.Tensor]) -> None:
+        for leaf, value in zip(self._leaves, values, strict=True):
             leaf.copy_(value)
 
-    def loop(self, report: Report, until: float | None) -> None:
-        every = max(1, self.per_epoch // self.recipe.evaluations)
-        nll = self.state.best_nll if self.state.step and self.judged else None
+    def _loop(self, report: Report, until: float | None) -> None:
+        nll = self.state.best_nll if self.state.step and self._judged else None
         late = False
-        for batch in self.batches():
+        for batch in self._batches():
             if self.state.done or late:
                 break
-            loss = self.learn(batch)
+            loss = self._learn(batch)
             late = until is not None and time.monotonic() >= until
-            last = late or self.state.step % self.per_epoch == 0
-            within = self.state.step % self.per_epoch
-            if self.judged and (last or (within % every == 0 and self.per_epoch - within >= every)):
-                nll = self.evaluate()
-                self.remember(nll)
-            self.save_now_and_then()
+            if self._judged and (late or self._evaluation_is_due()):
+                nll = self._evaluate()
+                self._remember(nll)
+            self._save_now_and_then()
             report(Progress(self.state.step, self.steps, loss, self.speed, nll))
 
-    def average(self) -> None:
+    def _evaluation_is_due(self) -> bool:
+        """Evenly over an epoch, and at its end."""
+        every = max(1, self._per_epoch // self.recipe.evaluations)
+        within = self.state.step % self._per_epoch
+        return not within or (within % every == 0 and self._per_epoch - within >= every)
+
+    def _average(self) -> None:
         """The mean of all steps, each weighing as much as its number (polynomial-decay averaging of Shamir and Zhang,
         2013, with eta = 1), till that reaches back further than 1 / (1 - averaging) steps; then it decays by that."""
         step = self.state.step
         decay = min(self.recipe.averaging, (step - 1) / (step + 1))
-        get_ema_multi_avg_fn(decay)(self.mean, [leaf.detach() for leaf in self.leaves], step)
+        get_ema_multi_avg_fn(decay)(self._mean, [leaf.detach() for leaf in self._leaves], step)
 
-    def evaluate(self) -> float:
+    def _evaluate(self) -> float:
         """Of the mean over the last steps: it lies lower in a valley whose walls the steps run up and down."""
-        leaves = [leaf.detach().clone() for leaf in self.leaves]
-        self.take(self.mean)
+        leaves = [leaf.detach().clone() for leaf in self._leaves]
+        self._take(self._mean)
         try:
             return self.learner.evaluate()
         finally:
-            self.take(leaves)
+            self._take(leaves)
 
-    def batches(self) -> Iterator[Batch]:
+    def _batches(self) -> Iterator[Batch]:
         """Every batch from the current step on."""
         for epoch in range(self.recipe.epochs):
-            done = max(0, self.state.step - epoch * self.per_epoch)
-            if done < self.per_epoch:
+            done = max(0, self.state.step - epoch * self._per_epoch)
+            if done < self._per_epoch:
                 yield from self.learner.epoch(epoch)[done:]
 
-    def learn(self, batch: Batch) -> float:
+    def _learn(self, batch: Batch) -> float:
         started = time.monotonic()
         rate = self.recipe.learning_rate * self.schedule(self.state.step)
-        for group in self.optimizer.param_groups:
+        for group in self._optimizer.param_groups:
             group["lr"] = rate * group["pace"]
-        loss = self.learner.loss(batch, self.state.step / self.per_epoch)
+        loss = self.learner.loss(batch, self.state.step / self._per_epoch)
         value = loss.item()
         if math.isfinite(value):
             loss.backward()
-            norm = torch.nn.utils.clip_grad_norm_(self.leaves, self.recipe.clip).item()
+            norm = torch.nn.utils.clip_grad_norm_(self._leaves, self.recipe.clip).item()
         if not (math.isfinite(value) and math.isfinite(norm)):
-            self.fail(value)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+            self._fail(value)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
         self.state.step += 1
-        self.average()
+        self._average()
         self.state.tokens += self.learner.tokens(batch)
         self.state.seconds += time.monotonic() - started
         return value
 
-    def fail(self, loss: float) -> None:
+    def _fail(self, loss: float) -> None:
         """The parameters are still those of the step before: they are kept."""
         kept = ""
-        if self.checkpoint is not None and self.state.step:
-            self.save()
+        if self._checkpoint is not None and self.state.step:
+            self._save()
             kept = f" The state after step {self.state.step} is kept: --resume goes on from there."
         what = f"loss is {loss}" if not math.isfinite(loss) else "gradient is no finite number"
         raise TrainingFailed(
@@ -204,56 +207,56 @@ class Run(Generic[Batch]):
     def speed(self) -> float:
         return self.state.tokens / self.state.seconds if self.state.seconds else 0.0
 
-    def remember(self, nll: float) -> None:
+    def _remember(self, nll: float) -> None:
         """Keep the state when it is the best so far; otherwise count towards stopping."""
         if nll < self.state.best_nll:
             self.state.best_nll, self.state.best_step, self.state.worse = nll, self.state.step, 0
-            self.best = [leaf.clone() for leaf in self.mean]
+            self._best = [leaf.clone() for leaf in self._mean]
         else:
             self.state.worse += 1
             self.state.done = self.state.worse >= self.recipe.patience
 
     # checkpoints: one safetensors file, renamed into place whole, its state in the metadata
 
-    def save_now_and_then(self) -> None:
-        if self.checkpoint is not None and time.monotonic() - self.saved_at >= CHECKPOINT_SECONDS:
-            self.saved_at = time.monotonic()
-            self.save()
+    def _save_now_and_then(self) -> None:
+        if self._checkpoint is not None and time.monotonic() - self._saved_at >= CHECKPOINT_SECONDS:
+            self._saved_at = time.monotonic()
+            self._save()
 
-    def save(self) -> None:
-        assert self.checkpoint is not None
+    def _save(self) -> None:
+        assert self._checkpoint is not None
         tensors: dict[str, torch.Tensor] = {}
-        for index, (leaf, mean, best) in enumerate(zip(self.leaves, self.mean, self.best, strict=True)):
-            moments = self.moments(leaf)
+        for index, (leaf, mean, best) in enumerate(zip(self._leaves, self._mean, self._best, strict=True)):
+            moments = self._moments(leaf)
             tensors |= {f"{index}.leaf": leaf.detach(), f"{index}.mean": mean, f"{index}.best": best}
             tensors |= {f"{index}.{key}": moments[key] for key in ("step", "exp_avg", "exp_avg_sq")}
-        fresh = self.checkpoint.with_suffix(".partial")
+        fresh = self._checkpoint.with_suffix(".partial")
         try:
-            self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            self._checkpoint.parent.mkdir(parents=True, exist_ok=True)
             fresh.write_bytes(save(tensors, metadata={"state": json.dumps(asdict(self.state))}))
-            fresh.replace(self.checkpoint)
+            fresh.replace(self._checkpoint)
         except OSError:  # a full disk: the run goes on, and the last whole checkpoint stays
             fresh.unlink(missing_ok=True)
 
-    def moments(self, leaf: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _moments(self, leaf: torch.Tensor) -> dict[str, torch.Tensor]:
         """The optimizer's of a leaf; zeros where no loss has had a gradient for it yet."""
         fresh = {key: torch.zeros_like(leaf, requires_grad=False) for key in ("exp_avg", "exp_avg_sq")}
-        return self.optimizer.state.get(leaf) or {"step": torch.zeros((), device=leaf.device), **fresh}
+        return self._optimizer.state.get(leaf) or {"step": torch.zeros((), device=leaf.device), **fresh}
 
-    def restore(self, path: Path) -> None:
+    def _restore(self, path: Path) -> None:
         """A checkpoint that cannot be read whole is no checkpoint: the run starts at the beginning."""
         try:
             with safe_open(path, "pt", device=str(self.learner.device)) as file:
                 state = State(**json.loads(file.metadata()["state"]))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
-            kept = [_kept(tensors, index, leaf) for index, leaf in enumerate(self.leaves)]
+            kept = [_kept(tensors, index, leaf) for index, leaf in enumerate(self._leaves)]
         except (OSError, ValueError, KeyError, TypeError, SafetensorError):
             return
-        for index, (leaf, (value, mean, best, moments)) in enumerate(zip(self.leaves, kept, strict=True)):
+        for index, (leaf, (value, mean, best, moments)) in enumerate(zip(self._leaves, kept, strict=True)):
             with torch.no_grad():
                 leaf.copy_(value)
-            self.mean[index], self.best[index] = mean, best
-            self.optimizer.state[leaf] = moments
+            self._mean[index], self._best[index] = mean, best
+            self._optimizer.state[leaf] = moments
         self.state = state
 
 

@@ -134,7 +134,7 @@ def save(
         UsageError: the file is there already.
         BlockDamaged: a block is not what was stored; nothing was written.
     """
-    wanted = {registry.ready(name).id for name in only}
+    wanted = {registry.resident(name).id for name in only}
     rows = everything(registry)
     rows = those(rows, wanted) if only else rows
     manifest = {"format": FORMAT, "neekoctl": program, "schema": HEAD, "created_at": now(), "whole": not only,

@@ -18,6 +18,18 @@ def fingerprint(encoder: str | None) -> str | None:
     return encoder.rpartition("@")[2] if encoder else None
 
 
+def name_of(encoder: str) -> str:
+    """The other part: under which name, or at which place, it is found."""
+    return encoder.rpartition("@")[0]
+
+
+def encoder_in_use(registry: Registry) -> str | None:
+    """What those who live here were embedded by."""
+    embedded = select(Character.encoder).where(Character.status == "ready", col(Character.encoder).is_not(None))
+    with registry.reading() as session:
+        return session.exec(embedded.limit(1)).first()
+
+
 def active_gate(registry: Registry) -> Gate | None:
     """The version in use."""
     with registry.reading() as session:
@@ -41,7 +53,7 @@ def _is_same(kept: str | None, encoder: str) -> bool:
 
 
 def _left(encoder: str | None) -> bool:
-    folder = Path((encoder or "").rpartition("@")[0])
+    folder = Path(name_of(encoder or ""))
     return folder.is_absolute() and not folder.exists()
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, func, select, update
 
 from registry.errors import BlockDamaged, EncoderMismatch, NeekoError, UsageError
-from registry.gates import fingerprint
+from registry.gates import fingerprint, name_of
 from registry.moves import note, refuse_under_way, settle, vacate
 from registry.store import Registry
 from registry.tables import Character, Gate, Revision
@@ -158,7 +158,7 @@ def _encoder_of_all(session: Session, coming: Sequence[Character], staying: Sequ
         raise EncoderMismatch(f"Since revision {number} some of it were embedded by another encoder than the others "
                               f"and its gate: choose another revision, `neekoctl log` lists them.")  # fmt: skip
     if now and then and now.keys() != then.keys():
-        name = next(iter(then.values())).rpartition("@")[0]
+        name = name_of(next(iter(then.values())))
         raise EncoderMismatch(f"Those who live here were embedded by another encoder than revision {number}: run "
                               f"`neekoctl gate rebuild --encoder {name}` first, then go back.")  # fmt: skip
     return next(iter((now or then).values()), None)

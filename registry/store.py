@@ -279,6 +279,10 @@ class Registry:
         with self.reading() as session:
             return list(session.exec(query.order_by(col(Character.bank_id), col(Character.start))))
 
+    def residents(self, bank: Bank | None = None, *, brief: bool = False) -> list[Character]:
+        """Those of them who are finished."""
+        return self.characters(status=("ready",), bank=bank, brief=brief)
+
     def find(self, name: str) -> Character:
         """The live character that answers to `name`, whatever its case or accents.
 
@@ -296,7 +300,7 @@ class Registry:
         with self.reading() as session:
             return session.get(Handle, _key(name)) is not None
 
-    def ready(self, name: str) -> Character:
+    def resident(self, name: str) -> Character:
         """Like `find`, for use: the character must be finished."""
         row = self.find(name)
         if row.status != "ready":

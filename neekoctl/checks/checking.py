@@ -56,7 +56,7 @@ def _who_stayed(registry: Registry, found: Sequence[Checked], say: Say) -> list[
     Raises:
         NothingToCheck: nobody is left.
     """
-    here = {row.id for row in registry.characters(status=("ready",), brief=True)}
+    here = {row.id for row in registry.residents(brief=True)}
     if left := [each.row.name for each in found if each.row.id not in here]:
         say(f"moved out meanwhile, and not judged: {some_of(left)}")
     if len(left) == len(found):

@@ -47,7 +47,7 @@ def look_at(registry: Registry, row: Character, handles: Mapping[int, list[str]]
 
 def measure_residents(stage: Stage, found: Sequence[Checked], report: Report) -> None:
     """Fill in what the model says."""
-    here = {row.block: row for row in stage.registry.characters(status=("ready",), bank=stage.row)}
+    here = {row.block: row for row in stage.registry.residents(bank=stage.row)}
     first = first_distinctness(stage.registry, [each.row for each in found], here)
     for each in found:
         report(each.row)

@@ -28,8 +28,8 @@ class Scope:
             UsageError: no such revision, or no sample of that size.
             NothingToCheck: nobody is there.
         """
-        everybody = registry.characters(status=("ready",))
-        named = {registry.ready(name).id for name in self.only}
+        everybody = registry.residents()
+        named = {registry.resident(name).id for name in self.only}
         rows = [row for row in everybody if row.id in named or not named]
         if self.changed_since is not None:
             moved = settled_since(registry, self.changed_since)

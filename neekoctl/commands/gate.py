@@ -18,7 +18,7 @@ def report(
     json: Json = False,
 ) -> None:
     """Judge the gate by everybody's probes: confusion, coverage, calibration, precision and recall."""
-    from neekoctl import gate_page, gate_report, render
+    from neekoctl import gate_page, gate_report, gate_screen, render
     from neekoctl.routing import Router, texts_of
     from registry.layout import Layout
     from registry.store import Registry
@@ -29,7 +29,7 @@ def report(
     if html is not None:
         gate_page.write(document, html)
         render.say(f"wrote {html}")
-    render.document(document) if json else gate_report.show(document)
+    render.document(document) if json else gate_screen.show(document)
 
 
 @app.command("rebuild")

@@ -21,7 +21,7 @@ def remove(
     from registry.store import Registry
 
     registry = Registry(Layout.default())
-    row = registry.ready(name)
+    row = registry.resident(name)
     ask(yes, f"remove {row.name} and free ranks {row.ranks}")
     left = children(registry, row)
     if not registry.remove(row):

@@ -156,7 +156,7 @@ def _one_by_one(registry: Registry) -> float:
     from peft import PeftModel
 
     started = time.perf_counter()
-    base, rows = embedded_base(), registry.characters(status=("ready",))
+    base, rows = embedded_base(), registry.residents()
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")
         model: Any = None

@@ -228,7 +228,7 @@ def _settled() -> Layout:
     if not layout.models.exists():
         layout.home.mkdir(parents=True, exist_ok=True)
         layout.models.symlink_to(bench_layout().models.absolute())
-    there = {row.name for row in Registry(layout).characters(status=("ready",))}
+    there = {row.name for row in Registry(layout).residents()}
     for slug in FOUNDERS if len(there) < len(FOUNDERS) else ():
         profile = str(resources.files("recipes") / "characters" / f"{slug}.yaml")
         command = ["add-character", profile, "--preset", "quick", "--set", "epochs=1"]
@@ -255,7 +255,7 @@ def _fused(home: Layout, profile: Path, environment: dict[str, str]) -> float:
     done = subprocess.run(command, check=True, capture_output=True, env=environment, text=True)
     seconds = time.perf_counter() - started
     registry = Registry(home)
-    registry.remove(registry.ready(json.loads(done.stdout)["character"]))
+    registry.remove(registry.resident(json.loads(done.stdout)["character"]))
     return seconds
 
 

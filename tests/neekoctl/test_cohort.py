@@ -21,12 +21,12 @@ def registry(inhabited: Registry) -> Registry:
 
 
 def test_members_get_blocks_of_one_network_and_everybody_else_is_untouched(neekoctl, registry: Registry) -> None:
-    before = {row.name: row.block for row in registry.characters(status=("ready",))}
+    before = {row.name: row.block for row in registry.residents()}
     document = trained(neekoctl, *TWO)
     assert (document["cohort"], document["version"], document["kind"]) == ("founders", 1, "hycora")
     assert [(row["character"], row["switched"]) for row in document["members"]] == [("Ant", True), ("Bee", True)]
     assert document["certificate"] == {"others": 1, "identical": 1}
-    after = {row.name: row for row in registry.characters(status=("ready",))}
+    after = {row.name: row for row in registry.residents()}
     assert after["Cub"].block == before["Cub"]
     assert {after[name].strategy for name in ("Ant", "Bee")} == {"hyper"}
     assert after["Ant"].block not in (before["Ant"], after["Bee"].block)
@@ -37,7 +37,7 @@ def test_members_get_blocks_of_one_network_and_everybody_else_is_untouched(neeko
     assert shown["whole"]
     assert "founders 1 hycora 2 2" in " ".join(neekoctl("cohort", "list").out.split())
     neekoctl("rollback", 3, "--yes")
-    assert {row.name: row.block for row in registry.characters(status=("ready",))} == before
+    assert {row.name: row.block for row in registry.residents()} == before
 
 
 def test_a_cohort_that_is_there_is_upgraded_and_not_trained_again(neekoctl, registry: Registry) -> None:
@@ -84,7 +84,7 @@ def test_a_base_beside_residents_of_another_is_refused(neekoctl, registry: Regis
 
 
 def test_a_conversation_that_the_base_cannot_read_is_refused(neekoctl, registry: Registry, tmp_path: Path) -> None:
-    before = {row.name: row.block for row in registry.characters(status=("ready",))}
+    before = {row.name: row.block for row in registry.residents()}
     long = write_profile(tmp_path, "Ant")
     talks = long.with_name("ant.jsonl")
     talks.write_text(talks.read_text().replace("says dust", "says " + "dust " * 3000))
@@ -120,7 +120,7 @@ def test_a_cohort_may_be_of_newcomers(neekoctl, home: Path, tmp_path: Path) -> N
 
 def test_a_newcomer_gets_its_block_from_the_network(neekoctl, registry: Registry, tmp_path: Path) -> None:
     trained(neekoctl, *TWO, "--set", "persona=true")
-    before = {row.name: row.block for row in registry.characters(status=("ready",))}
+    before = {row.name: row.block for row in registry.residents()}
     dog = write_profile(tmp_path, "Dog")
     plain = neekoctl("add-character", dog, "--strategy", "hyper", "--preset", "quick", "--json").document
     assert (plain["strategy"], plain["rank"], plain["certificate"]) == ("hyper", 4, {"others": 3, "identical": 3})
@@ -138,12 +138,12 @@ def test_a_newcomer_gets_its_block_from_the_network(neekoctl, registry: Registry
                        "--json").document  # fmt: skip
     assert (started["strategy"], started["cohort"]["version"]) == ("expand", 1)
     assert "started from cohort founders version 1" in started["reason"]
-    assert registry.ready("Fly").recipe["preset"] == "gentle"
+    assert registry.resident("Fly").recipe["preset"] == "gentle"
     auto = neekoctl("add-character", write_profile(tmp_path, "Gnu"), "--strategy", "auto", "--json").document
     assert "--warm-start hyper" in auto["reason"]
-    kept = registry.ready("Gnu").recipe
+    kept = registry.resident("Gnu").recipe
     assert (kept["asked"], kept["preset"], kept["warm_start"]) == ("auto", "gentle", "hyper")
-    after = {row.name: row.block for row in registry.characters(status=("ready",))}
+    after = {row.name: row.block for row in registry.residents()}
     assert before.items() <= after.items()
     assert neekoctl("check").code == 0
 
@@ -156,7 +156,7 @@ def test_an_upgrade_switches_those_who_do_not_lose_and_is_a_version_of_its_own(n
     assert first["version"] == 1
     assert [row["character"] for row in again["members"]] == ["Ant", "Bee", "Cub"]
     assert all(row["switched"] == row["passes"] for row in again["members"])
-    lives = {row.name: (row.start, row.stop, row.block) for row in registry.characters(status=("ready",))}
+    lives = {row.name: (row.start, row.stop, row.block) for row in registry.residents()}
     shown = {row["character"]: (row["rank_start"], row["rank_stop"], row["block"]) for row in again["members"]}
     assert shown == lives
     assert again["version"] == (2 if any(row["passes"] for row in again["members"]) else None)

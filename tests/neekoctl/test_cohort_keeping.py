@@ -69,7 +69,7 @@ def test_a_cohort_whose_files_cannot_be_deleted_is_forgotten_all_the_same(
 def test_a_damaged_cohort_is_removed_and_its_members_stay(neekoctl, registry: Registry, tmp_path: Path) -> None:
     trained(neekoctl, *TWO)
     damage(registry)
-    before = {row.name: row.block for row in registry.characters(status=("ready",))}
+    before = {row.name: row.block for row in registry.residents()}
     (finding,) = (each for each in neekoctl("doctor", "--json").document["findings"] if each["harm"])
     command = finding["advice"].split("`")[1]
     assert command == "neekoctl cohort remove founders --version 1"
@@ -77,7 +77,7 @@ def test_a_damaged_cohort_is_removed_and_its_members_stay(neekoctl, registry: Re
     assert (asked.code, "repeat with --yes" in asked.err) == (2, True)
     assert "keeps its block" in neekoctl(*command.split()[1:], "--yes").out
     assert not (registry.layout.home / "cohorts" / "founders").exists()
-    assert {row.name: row.block for row in registry.characters(status=("ready",))} == before
+    assert {row.name: row.block for row in registry.residents()} == before
     assert [neekoctl(*words).code for words in (("doctor",), ("check",), ("bundle", "save", tmp_path / "b.neeko"))] == [
         0, 0, 0]  # fmt: skip
     assert neekoctl("cohort", "list", "--json").document == []

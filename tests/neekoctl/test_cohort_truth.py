@@ -23,25 +23,25 @@ def registry(inhabited: Registry) -> Registry:
 
 
 def test_an_old_block_is_read_under_its_own_system_message(neekoctl, registry: Registry) -> None:
-    before = {name: baseline(registry.probes(registry.ready(name))) for name in ("Ant", "Bee")}
+    before = {name: baseline(registry.probes(registry.resident(name))) for name in ("Ant", "Bee")}
     document = trained(neekoctl, *TWO, *TOLD)
     assert {row["character"]: row["nll_before"] for row in document["members"]} == pytest.approx(before, abs=1e-4)
-    assert registry.ready("Ant").system_message == "Be Ant."
+    assert registry.resident("Ant").system_message == "Be Ant."
 
 
 def test_a_newcomer_is_told_what_its_cohort_was(neekoctl, registry: Registry, tmp_path: Path) -> None:
     trained(neekoctl, *TWO, *TOLD)
     for name, options in (("Dog", ("--strategy", "hyper")), ("Eel", ("--warm-start", "hyper"))):
         assert neekoctl("add-character", write_profile(tmp_path, name), *options, "--set", "epochs=1").code == 0
-        assert registry.ready(name).system_message == f"Be {name}."
+        assert registry.resident(name).system_message == f"Be {name}."
     own = neekoctl("add-character", write_profile(tmp_path, "Fly"), "--strategy", "hyper", "--set", "epochs=1",
                    "--set", "system_message=Hum.")  # fmt: skip
     assert own.code == 0
-    assert registry.ready("Fly").system_message == "Hum."
+    assert registry.resident("Fly").system_message == "Hum."
 
 
 def test_a_damaged_member_is_made_anew(neekoctl, registry: Registry) -> None:
-    path = registry.blocks.path(registry.ready("Ant").block or "") / "adapter_model.safetensors"
+    path = registry.blocks.path(registry.resident("Ant").block or "") / "adapter_model.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"!")
     members = trained(neekoctl, *TWO)["members"]
     assert [(row["nll_before"] is None, row["switched"]) for row in members] == [(True, True), (False, True)]
@@ -83,10 +83,10 @@ def test_who_has_no_probes_keeps_its_block_and_is_certified(neekoctl, registry: 
                                                            monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     dog = write_profile(tmp_path, "Dog", questions=1)
     trained(neekoctl, "--character", "Ant", "--character", dog)
-    block = registry.ready("Dog").block
+    block = registry.resident("Dog").block
     done = neekoctl("cohort", "upgrade", "founders", "--tolerance", "likelihood_elsewhere=100", "--json").document
     assert [(row["passes"], row["switched"]) for row in done["members"]] == [(True, True), (False, False)]
-    assert registry.ready("Dog").block == block
+    assert registry.resident("Dog").block == block
     assert done["certificate"] == {"others": 3, "identical": 3}  # Bee, Cub and Dog
 
 
@@ -125,12 +125,12 @@ def test_settings_of_a_training_that_does_not_happen_are_refused(asked: tuple[st
     done = neekoctl(*words, *asked)
     assert (done.code, "all of cohort founders have one block" in done.err) == (2, True)
     assert neekoctl(*words, "--set", "system_message=Be {name}.").code == 0
-    assert registry.ready("Dog").recipe.keys() == {"rank", "alpha", "system_message", "cohort"}
+    assert registry.resident("Dog").recipe.keys() == {"rank", "alpha", "system_message", "cohort"}
 
 
 def test_a_kept_profile_that_is_no_valid_one_is_told(neekoctl, registry: Registry) -> None:
     with registry.writing() as session:
-        row = registry.ready("Ant")
+        row = registry.resident("Ant")
         row.description = {**row.description, "persona": ""}
         session.add(row)
     done = neekoctl("cohort", "train", "founders", *TWO, *FAST)
@@ -197,6 +197,6 @@ def test_what_was_learned_alone_is_kept_with_the_block(neekoctl, registry: Regis
     monkeypatch.setattr("recipes.own_part.PRICE", -9.0)
     trained(neekoctl, "--character", "Ant", "--character", write_profile(tmp_path, "Dog", questions=1),
             "--set", "own_epochs=1")  # fmt: skip
-    ant, dog = (registry.ready(name) for name in ("Ant", "Dog"))
+    ant, dog = (registry.resident(name) for name in ("Ant", "Dog"))
     assert [row.recipe["cohort"]["own_share"] for row in (ant, dog)] == [0, 0.5]
     assert ["50% that it learned alone" in row.reason for row in (ant, dog)] == [False, True]

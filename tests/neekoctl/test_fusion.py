@@ -325,7 +325,7 @@ def test_a_persona_too_short_to_embed_is_refused(neekoctl, cub: Path) -> None:
 
 @pytest.mark.usefixtures("two")
 def test_a_damaged_parent_is_named_and_nothing_is_made(neekoctl, cub: Path, registry: Registry) -> None:
-    row = registry.ready("Bee")
+    row = registry.resident("Bee")
     weights = registry.blocks.path(row.block or "") / "adapter_model.safetensors"
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1

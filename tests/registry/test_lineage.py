@@ -34,7 +34,7 @@ def test_a_parent_who_moved_out_is_gone_and_breaks_nothing(registry: Registry, c
     registry.remove(registry.find("Ant"))
     assert states(registry, child) == {"Ant": "gone", "Bee": "here"}
     assert stale(registry) == []
-    assert registry.ready("Cub").block == "c" * 64
+    assert registry.resident("Cub").block == "c" * 64
 
 
 def test_a_parent_with_another_block_was_replaced_and_the_child_is_stale(registry: Registry, child: Character) -> None:

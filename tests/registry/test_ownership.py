@@ -31,7 +31,7 @@ def other_process(registry: Registry) -> Registry:
 
 
 def all_whole(registry: Registry) -> bool:
-    return all(registry.blocks.is_whole(row.block or "") for row in registry.characters(status=("ready",)))
+    return all(registry.blocks.is_whole(row.block or "") for row in registry.residents())
 
 
 @pytest.fixture

@@ -400,9 +400,9 @@ def test_a_reserved_character_is_found_but_not_ready(registry: Registry, bank: B
     reservation = reserve(registry, bank, "Moth")
     assert registry.find("moth").status == "reserved"
     with pytest.raises(NeekoError, match="still being made"):
-        registry.ready("moth")
+        registry.resident("moth")
     registry.commit(reservation, made())
-    assert registry.ready("moth").block == DIGEST
+    assert registry.resident("moth").block == DIGEST
 
 
 def test_handles_list_the_name_first_then_the_aliases_as_given(registry: Registry, bank: Bank) -> None:
@@ -416,7 +416,7 @@ def test_characters_come_in_the_order_of_their_ranges(registry: Registry, bank: 
     registry.remove(registry.find("C"))
     reserve(registry, bank, "Z", rank=4)
     assert [row.name for row in registry.characters()] == ["Z", "A", "B"]
-    assert [row.name for row in registry.characters(status=("ready",))] == ["A", "B"]
+    assert [row.name for row in registry.residents()] == ["A", "B"]
     assert [row.name for row in registry.characters(status=("removed",))] == ["C"]
 
 
