@@ -75,9 +75,8 @@ def gather(registry: Registry, wanted: Wanted, screen: Screen) -> Group:
         raise UsageError(f"There is a cohort {wanted.name} already: `neekoctl cohort upgrade {wanted.name}` trains its "
                          f"next version, and another name makes another one.")  # fmt: skip
     recipe = load_cohort_recipe(wanted.kind, wanted.changes, wanted.rank)
-    return _group(
-        registry, wanted, recipe, [_member(registry, word) for word in dict.fromkeys(wanted.characters)], screen
-    )
+    people = [_member(registry, word) for word in dict.fromkeys(wanted.characters)]
+    return _group(registry, wanted, recipe, people, screen)
 
 
 def again(registry: Registry, wanted: Wanted, screen: Screen, seed: int | None = None) -> Group:

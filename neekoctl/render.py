@@ -79,12 +79,10 @@ class TrainingScreen:
             if progress.step % self.EVERY == 0 or progress.step == progress.steps:
                 say(f"step {progress.step}/{progress.steps}  {_figures(progress)}")
             return
-        task = (
-            self._bar.task_ids[0]
-            if self._bar.task_ids
-            else self._bar.add_task("training", total=progress.steps, figures="")
-        )
-        self._bar.update(task, total=progress.steps, completed=progress.step, figures=_figures(progress))
+        if not self._bar.task_ids:
+            self._bar.add_task("training", figures="")
+        task, figures = self._bar.task_ids[0], _figures(progress)
+        self._bar.update(task, total=progress.steps, completed=progress.step, figures=figures)
 
     @contextmanager
     def open(self) -> Iterator[TrainingScreen]:

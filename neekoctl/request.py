@@ -76,7 +76,7 @@ def refuse_idle_options(request: Request) -> None:
     if strategy not in STRATEGIES:
         raise UsageError(f"There is no strategy {strategy!r}: choose {', '.join(STRATEGIES)}.")
     idle = {**_of_cohorts(request), **_of_training(request), **_of_fusing(request), **_of_neighbours(request)}
-    for option in (option for option, unused in idle.items() if unused):
+    if option := next((option for option, unused in idle.items() if unused), None):
         told = f"{option} does nothing for --strategy {strategy}{_beside(option, request)}"
         raise UsageError(f"{told}: leave it out, or change the strategy.")
     if merging.energy is not None and (merging.method != "svd" or request.names_a_rank):
@@ -122,9 +122,8 @@ def _of_neighbours(request: Request) -> dict[str, bool]:
 
 def _beside(option: str, request: Request) -> str:
     """What else, besides the strategy, makes an option idle."""
-    kin, network = (
-        f" without --warm-start {start}" * (request.strategy == "expand") for start in (FROM_FUSED, FROM_COHORT)
-    )
+    trains = request.strategy == "expand"
+    kin, network = (f" without --warm-start {start}" * trains for start in (FROM_FUSED, FROM_COHORT))
     told = {"Choosing neighbours": kin, "--cohort": network, "--from-profile": network,
             "--temperature": " and --from", "--density": f" and --merge {request.merging.method}"}  # fmt: skip
     return told.get(option, "")

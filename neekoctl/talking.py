@@ -95,12 +95,9 @@ class _Talk:
             self.conversation = self._with(None)
 
     def _with(self, row: Character | None) -> Conversation:
-        bank = bank_of(self.registry, row) if row else choose_bank(self.registry, self.options.base, say=render.say)
-        if (
-            row
-            and self.options.base
-            and bank.id not in [each.id for each in existing_banks(self.registry, self.options.base)]
-        ):
+        base = self.options.base
+        bank = bank_of(self.registry, row) if row else choose_bank(self.registry, base, say=render.say)
+        if row and base and bank.id not in [each.id for each in existing_banks(self.registry, base)]:
             raise UsageError(f"{row.name} lives over {bank.base}: leave --base and NEEKOCTL_BASE out.")
         return Conversation(set_stage(self.registry, bank, say=render.say), row, self.options.persona)
 

@@ -24,6 +24,7 @@ from recipes.projections import Group, Packed, Plan, Projected, Ranks, Run, read
 from registry.errors import BaseMismatch, RankError, UsageError
 from registry.ranks import RankRange, allocate
 
+PlanKey = tuple[list[dict[RankRange, float]], int | None]  # the rows' mixes, and how many tokens each has
 Mix = Mapping[RankRange, float]  # the ranges a row uses, and how much of each; empty is the bare base
 MOST_BYTES = 2 * 2**30  # of resident blocks: two hundred of rank 8 on a model of 135M parameters
 
@@ -49,9 +50,7 @@ class Bank:
         self._plan = Plan()
         self._plans: list[Plan] = []  # those of the contexts that are open, the innermost last
         self._residents: dict[RankRange, Resident] = {}  # the longest unused first
-        self._made: tuple[tuple[list[dict[RankRange, float]], int | None], Plan] | None = (
-            None  # the last plan, while nobody moves
-        )
+        self._made: tuple[PlanKey, Plan] | None = None  # the last plan, while nobody moves
         self._paths = readers_of_one_x(base)
         self._widths = {len(paths) for paths in self._paths}
         self._groups = [Group(number, len(paths)) for number, paths in enumerate(self._paths)]

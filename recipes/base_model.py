@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from recipes.quiet import quiet_transformers
+from recipes.quiet import first_line, quiet_transformers
 from registry.errors import BaseError
 
 ROUNDING = {torch.float32: 1e-3, torch.bfloat16: 3e-2}  # of the largest logit, by which two ways to one may differ
@@ -87,8 +87,7 @@ def load_base(folder: Path, *, name: str, fingerprint: str, device: torch.device
         model, loading = loaded
         tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
     except Exception as error:  # noqa: BLE001  a damaged or foreign config makes the readers raise anything
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise BaseError(f"{name} cannot be loaded as a causal language model: {reason}") from error
+        raise BaseError(f"{name} cannot be loaded as a causal language model: {first_line(error)}.") from error
     if missing := sorted(loading["missing_keys"]):
         raise BaseError(f"{name} is not a causal language model: its weights lack {missing[0]}.")
     kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ())

@@ -50,8 +50,8 @@ def save_block(block: Block, folder: Path, *, base: str, card: dict[str, Any], t
     """
     tensors = {}
     for module, pair in block.pairs.items():
-        tensors[f"{PREFIX}{module}.lora_A.weight"] = pair.a.detach().float().cpu().contiguous()
-        tensors[f"{PREFIX}{module}.lora_B.weight"] = pair.b.detach().float().cpu().contiguous()
+        tensors[f"{PREFIX}{module}.lora_A.weight"] = stored(pair.a)
+        tensors[f"{PREFIX}{module}.lora_B.weight"] = stored(pair.b)
     weights = save(tensors, metadata={"format": "pt"})  # `save_file` would let nobody else read it
     (folder / "adapter_model.safetensors").write_bytes(weights)
     config = {
@@ -69,11 +69,16 @@ def save_block(block: Block, folder: Path, *, base: str, card: dict[str, Any], t
         "target_modules": sorted({module.rpartition(".")[2] for module in block.pairs}),
         "inference_mode": True,
     }
-    _write_json(folder / "adapter_config.json", config)
-    _write_json(folder / "neeko.json", card)
+    write_json(folder / "adapter_config.json", config)
+    write_json(folder / "neeko.json", card)
 
 
-def _write_json(path: Path, value: dict[str, Any]) -> None:
+def stored(tensor: torch.Tensor) -> torch.Tensor:
+    """As it lies in a file: float32, wherever it was."""
+    return tensor.detach().float().cpu().contiguous()
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

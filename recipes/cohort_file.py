@@ -15,8 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from recipes.block import stored, write_json
 from recipes.cohort_recipe import CohortRecipe
 from recipes.hyper_half import HyperHalf, Shapes
+from recipes.quiet import first_line
 from registry.errors import CohortDamaged
 
 FORMAT = 1
@@ -67,12 +69,11 @@ def save_cohort(cohort: Cohort, folder: Path, *, base_fingerprint: str, shapes: 
     config = Config(name=cohort.name, version=cohort.version, members=list(cohort.members), encoder=cohort.encoder,
                     base_fingerprint=base_fingerprint, persona_width=cohort.network.persona_width,
                     recipe=cohort.network.recipe, shapes=_listed(shapes))  # fmt: skip
-    tensors = {name: each.detach().float().cpu().contiguous() for name, each in cohort.network.state_dict().items()}
+    tensors = {name: stored(each) for name, each in cohort.network.state_dict().items()}
     if cohort.personas is not None:
-        tensors["personas"] = cohort.personas.detach().float().cpu().contiguous()
+        tensors["personas"] = stored(cohort.personas)
     (folder / "network.safetensors").write_bytes(save(tensors))
-    text = json.dumps(config.model_dump(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    (folder / "config.json").write_text(text, encoding="utf-8")
+    write_json(folder / "config.json", config.model_dump())
 
 
 def load_cohort(folder: Path, *, base_fingerprint: str, shapes: Shapes) -> Cohort:
@@ -91,8 +92,7 @@ def load_cohort(folder: Path, *, base_fingerprint: str, shapes: Shapes) -> Cohor
         network, personas = _network(config, load_file(folder / "network.safetensors"), shapes)
         return Cohort(config.name, config.version, network, config.members, config.encoder, personas)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CohortDamaged(f"{folder} holds no readable cohort ({reason}).") from error
+        raise CohortDamaged(f"{folder} holds no readable cohort ({first_line(error)}).") from error
 
 
 def _network(config: Config, tensors: dict[str, torch.Tensor], shapes: Shapes) -> tuple[HyperHalf, torch.Tensor | None]:

@@ -82,10 +82,7 @@ class Engine:
 
     def cancel(self, ticket: int) -> None:
         """Forget a request, wherever it stands."""
-        for row in [*self._waiting, *self._rows]:
-            if row.ticket == ticket:
-                row.request = replace(row.request, max_new_tokens=0)
-        self._dismiss()
+        self._end([row for row in self._all() if row.ticket == ticket])
 
     def step(self) -> list[tuple[int, int]]:
         """One more token for everybody, the newcomers' first included: (ticket, token), the end of turn too.
@@ -97,19 +94,22 @@ class Engine:
             with torch.inference_mode():
                 tokens = self._continue() + self._admit()
         except BaseException:
-            self._end_all()
+            self._end(self._all())
             raise
         self._dismiss()
         return tokens
 
-    def _end_all(self) -> None:
-        for row in [*self._waiting, *self._rows]:
+    def _all(self) -> list[_Row]:
+        return [*self._waiting, *self._rows]
+
+    def _end(self, rows: Sequence[_Row]) -> None:
+        for row in rows:
             row.request = replace(row.request, max_new_tokens=0)
         self._dismiss()
 
     def ended(self, ticket: int) -> bool:
         """Whether nothing more will come for this ticket."""
-        return all(row.ticket != ticket for row in [*self._waiting, *self._rows])
+        return all(row.ticket != ticket for row in self._all())
 
     # one step
 
@@ -157,7 +157,7 @@ class Engine:
     def _dismiss(self) -> None:
         """Take out whoever has ended, and let their blocks go."""
         eos = self.base.tokenizer.eos_token_id
-        for row in [row for row in [*self._waiting, *self._rows] if _has_ended(row, eos)]:
+        for row in [row for row in self._all() if _has_ended(row, eos)]:
             for at in row.request.mix:
                 self.bank.unpin(at)
         self._waiting = deque(row for row in self._waiting if not _has_ended(row, eos))

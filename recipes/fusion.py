@@ -88,10 +88,9 @@ class _OutOfTime(Exception):
 def _reason(task: Task, parents: Sequence[Lineage], found: Mapping[str, object]) -> str:
     whom = some_of([f"{each.name} {each.weight:.2f}" for each in parents])
     share = f"{found['discarded']:.1%}"
-    factor_wise = task.merging.method in FACTOR_WISE
-    lost = (
-        f"off their exact sum by {share} of its energy" if factor_wise else f"{share} of their sum's energy discarded"
-    )
+    lost = f"{share} of their sum's energy discarded"
+    if task.merging.method in FACTOR_WISE:
+        lost = f"off their exact sum by {share} of its energy"
     text = f"Merged {len(parents)} of the residents by {task.merging.method} ({whom}), {lost}"
     if not found["passes"]:
         return f"{text}."

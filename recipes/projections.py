@@ -105,15 +105,16 @@ class Group:
         """
         if self._x is not x or self._seen is None:
             flat = x.flatten(0, -2)
-            width = plan.width(x)
-            lows = (
-                [self._single(flat, plan.ranks)] if plan.ranks else [self._low(flat, run, width) for run in plan.runs]
-            )
-            self._x, self._seen = x, (flat, lows)
+            self._x, self._seen = x, (flat, self._lows(flat, plan, plan.width(x)))
         found = self._seen
         if last:
             self._x = self._seen = None
         return found
+
+    def _lows(self, flat: torch.Tensor, plan: Plan, width: int) -> list[Lows]:
+        if plan.ranks:
+            return [self._single(flat, plan.ranks)]
+        return [self._low(flat, run, width) for run in plan.runs]
 
     def _low(self, flat: torch.Tensor, run: Run, width: int) -> Lows:
         """(tokens of the run, d_in) -> n times (tokens, r)."""

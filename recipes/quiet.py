@@ -1,4 +1,5 @@
-"""Turns off the libraries' own progress bars and advice: what people see is drawn by neekoctl. Knows nothing else."""
+"""What people see of the libraries: not their progress bars and advice, and the first line of their errors. Knows
+nothing else."""
 
 
 def quiet_transformers() -> None:
@@ -7,3 +8,8 @@ def quiet_transformers() -> None:
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+
+
+def first_line(error: Exception) -> str:
+    """Of what a library says, as part of a sentence of ours."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from recipes.quiet import quiet_transformers
+from recipes.quiet import first_line, quiet_transformers
 from registry.blocks import file_digest
 from registry.caches import keep
 from registry.errors import BaseError
@@ -243,7 +243,7 @@ def convert_gguf(path: Path, folder: Path) -> None:
         tokenizer.save_pretrained(folder)
     except Exception as error:  # noqa: BLE001  a damaged file makes the readers raise anything
         raise BaseError(
-            f"{path.name} could not be converted ({_first_line(error)}): is it a GGUF of a causal LM?"
+            f"{path.name} could not be converted ({first_line(error)}): is it a GGUF of a causal LM?"
         ) from error
 
 
@@ -261,14 +261,10 @@ def _from_hub(name: str, scratch: Path, say: Say) -> None:
     try:
         snapshot_download(name, local_dir=scratch, allow_patterns=HUB_FILES, ignore_patterns=HUB_COPIES)
     except Exception as error:  # noqa: BLE001  the hub's client raises many unrelated types
-        raise BaseError(f"{name} could not be fetched from the hub ({_first_line(error)}).") from error
+        raise BaseError(f"{name} could not be fetched from the hub ({first_line(error)}).") from error
     shutil.rmtree(scratch / ".cache", ignore_errors=True)
     if not list(scratch.glob("*.safetensors")):
         raise BaseError(f"{name} has no safetensors weights on the hub: only safetensors are loaded.")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def fingerprint(layout: Layout, folder: Path, *, fresh: bool = False) -> str:

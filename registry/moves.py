@@ -2,8 +2,9 @@
 whose process is gone. Knows rows; opens no session.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
+from typing import Any
 
 from sqlmodel import Session, col, delete, select, text, update
 
@@ -48,11 +49,15 @@ def make_way(session: Session, replaced: int, newcomer: Character, aliases: list
 
 
 def taken(session: Session, bank: Bank) -> Iterator[tuple[int, int]]:
-    """(start, stop) in order, from the driver's own cursor: SQLAlchemy's rows would cost three times the query."""
-    cursor = session.connection().connection.cursor()
+    """(start, stop) in order."""
     query = f"SELECT start, stop FROM character WHERE bank_id = ? AND {LIVE_SQL} ORDER BY start"
-    with closing(cursor):
-        yield from cursor.execute(query, (bank.id,))
+    return fetched(session, query, (bank.id,))
+
+
+def fetched(session: Session, query: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+    """Rows of plain SQL from the driver's own cursor: SQLAlchemy's would cost three times the query."""
+    with closing(session.connection().connection.cursor()) as cursor:
+        yield from cursor.execute(query, parameters)
 
 
 def refuse_taken(session: Session, names: list[str], but: Collection[int | None] = ()) -> None:
@@ -66,10 +71,9 @@ def refuse_taken(session: Session, names: list[str], but: Collection[int | None]
                     f"The name {name!r} is taken: {owner.name} is being added by another command; wait for it, or "
                     f"choose another name."
                 )
-            same = fold(owner.name) == fold(names[0])
-            way = (
-                f"add it with --replace to move {owner.name} out" if same else f"`neekoctl remove {owner.name!r}` first"
-            )
+            way = f"`neekoctl remove {owner.name!r}` first"
+            if fold(owner.name) == fold(names[0]):
+                way = f"add it with --replace to move {owner.name} out"
             raise NameTaken(f"The name {name!r} is taken: {owner.name} already answers to it; choose another name or "
                             f"alias, or {way}.")  # fmt: skip
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from registry.caches import keep
+from registry.moves import fetched
 from registry.store import Registry
 from registry.tables import Bank
 
@@ -76,8 +77,7 @@ def _searched(
 def _residents(registry: Registry, bank: Bank, encoder: str) -> np.ndarray:
     """Their numbers, from the index alone."""
     with registry.reading() as session:
-        cursor = session.connection().connection.cursor()
-        found = cursor.execute(f"SELECT id FROM character WHERE {READY} ORDER BY id", (bank.id, encoder)).fetchall()
+        found = list(fetched(session, f"SELECT id FROM character WHERE {READY} ORDER BY id", (bank.id, encoder)))
     return np.fromiter((row[0] for row in found), dtype=np.int64, count=len(found))
 
 
@@ -85,23 +85,21 @@ def _read(registry: Registry, ids: np.ndarray) -> Embeddings:
     """From the rows, in the order of the numbers."""
     found: list[tuple[int, bytes]] = []
     with registry.reading() as session:
-        cursor = session.connection().connection.cursor()
         for start in range(0, len(ids), 500):
             some = ids[start : start + 500].tolist()
             marks = ", ".join("?" * len(some))
             query = f"SELECT id, role_embedding FROM character WHERE id IN ({marks}) ORDER BY id"
-            found += [row for row in cursor.execute(query, some) if row[1] is not None]
+            found += [(row[0], row[1]) for row in fetched(session, query, some) if row[1] is not None]
     vectors = np.frombuffer(b"".join(row[1] for row in found), dtype="<f4").reshape(len(found), -1)
     return Embeddings(np.array([row[0] for row in found], dtype=np.int64), vectors)
 
 
 def _told(registry: Registry, ids: list[int], vector: np.ndarray) -> dict[int, Near]:
     """Those of the numbers who are residents, with what their rows say."""
+    marks = ", ".join("?" * len(ids))
+    query = f"SELECT id, name, role_embedding FROM character WHERE id IN ({marks}) AND status = 'ready'"
     with registry.reading() as session:
-        cursor = session.connection().connection.cursor()
-        marks = ", ".join("?" * len(ids))
-        query = f"SELECT id, name, role_embedding FROM character WHERE id IN ({marks}) AND status = 'ready'"
-        rows = cursor.execute(query, ids).fetchall()
+        rows = list(fetched(session, query, ids))
     return {owner: Near(name, float(np.frombuffer(blob, dtype="<f4") @ vector)) for owner, name, blob in rows}
 
 

@@ -216,15 +216,15 @@ class _Reading:
             return _scalar(node)
         mapping: dict[str, Any] = {}
         for key, item in node.value:
-            name = str(key.value) if isinstance(key, yaml.ScalarNode) else "key"
+            where = _Line(self.path.name, key.start_mark.line + 1)
             if not isinstance(key, yaml.ScalarNode):
-                where = _Line(self.path.name, key.start_mark.line + 1)
                 self.faults.append(Fault(str(where), "", "a key must be one word"))
                 continue
+            name = str(key.value)
             if name in mapping:
-                self.faults.append(Fault(f"{self.path.name} line {key.start_mark.line + 1}", name, "is given twice"))
+                self.faults.append(Fault(str(where), name, "is given twice"))
             mapping[name] = self._plain(item, (*at, name))
-            self.lines[(*at, name)] = _Line(self.path.name, key.start_mark.line + 1)
+            self.lines[(*at, name)] = where
         return mapping
 
     def dialogues(self, name: str) -> list[Any]:

@@ -17,6 +17,7 @@ from sqlalchemy import text
 from registry.blocks import file_digest
 from registry.caches import keep
 from registry.errors import EncoderMismatch
+from registry.moves import fetched
 from registry.store import Registry
 
 EXACT_BELOW = 10_000
@@ -74,12 +75,10 @@ def load_roles(registry: Registry, encoder: str) -> Roles:
         EncoderMismatch: some were made by another encoder.
     """
     refuse_another_encoder(registry, encoder)
+    query = ("SELECT character_id, kind, vector FROM prototype JOIN character ON character.id = character_id "
+             "WHERE status = 'ready' ORDER BY character_id, prototype.id")  # fmt: skip
     with registry.reading() as session:
-        cursor = session.connection().connection.cursor()
-        found = cursor.execute(
-            "SELECT character_id, kind, vector FROM prototype JOIN character ON character.id = character_id "
-            "WHERE status = 'ready' ORDER BY character_id, prototype.id"
-        ).fetchall()
+        found = list(fetched(session, query))
     vectors = np.frombuffer(b"".join(row[2] for row in found), dtype="<f4").reshape(len(found), -1)
     owners = np.array([row[0] for row in found], dtype=np.int64)
     kinds = np.array([KINDS.index(row[1]) for row in found], dtype=np.int8)

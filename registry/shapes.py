@@ -98,14 +98,18 @@ def _described(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
+def _is_count(value: object, most: int) -> bool:
+    """Of JSON's numbers, a whole one from 1 on; true is none."""
+    return type(value) is int and 1 <= value <= most
+
+
 def _scaled(value: dict[str, Any]) -> dict[str, Any]:
     """Rank and alpha are compared with a block's; a cohort's card says of which version a block is."""
     if not all(_is_number(value[key]) and value[key] > 0 for key in ("rank", "alpha") if key in value):
         raise ValueError("must have numbers for rank and alpha")
     card = value.get("cohort", {"name": "", "version": 1})
     version = card.get("version") if isinstance(card, dict) else None
-    counted = isinstance(version, int) and not isinstance(version, bool) and 1 <= version <= MOST
-    if not counted or not isinstance(card.get("name"), str):
+    if not _is_count(version, MOST) or not isinstance(card.get("name"), str):
         raise ValueError("must have the name and version of a cohort")
     return value
 
@@ -173,8 +177,7 @@ def _weighed(value: dict[str, Any]) -> dict[str, Any]:
 
 def _wide(value: dict[str, Any]) -> dict[str, Any]:
     """Whoever comes to a cohort reserves its rank."""
-    rank = value.get("rank")
-    if not isinstance(rank, int) or isinstance(rank, bool) or not 1 <= rank <= LARGEST_RANK:
+    if not _is_count(value.get("rank"), LARGEST_RANK):
         raise ValueError("must have a rank")
     if not isinstance(value.get("system_message"), str) or value.get("generated") not in HALVES:
         raise ValueError("must have a system_message, and say which half is written")
@@ -182,10 +185,8 @@ def _wide(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _dated(value: str) -> str:
-    when = datetime.fromisoformat(value)
-    if (
-        when.tzinfo is None or not FIRST_YEAR <= when.year < LAST_YEAR
-    ):  # told by the clock on the wall, a day off at most
+    when = datetime.fromisoformat(value)  # told by the clock on the wall, a day off at most
+    if when.tzinfo is None or not FIRST_YEAR <= when.year < LAST_YEAR:
         raise ValueError("must be a time with its offset from UTC")
     return value
 

@@ -49,10 +49,8 @@ class Judged:
         """The sections that say nothing of it, and why."""
         found, why = self.found, {}
         if not found.now or not found.comparable:
-            stored = (
-                "its block or records are not as they were stored" if found.faults else "nothing of it was held out"
-            )
-            reason = found.faults.get("base") or found.faults.get("run") or stored
+            kept = "its block or records are not as they were stored" if found.faults else "nothing of it was held out"
+            reason = found.faults.get("base") or found.faults.get("run") or kept
             why = dict.fromkeys(("likelihood", "replies", "style"), reason)
         if not found.routes or not found.comparable:
             why["gate"] = why.get("likelihood", "no question of it was routed before")
