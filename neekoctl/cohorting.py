@@ -62,7 +62,7 @@ def train(registry: Registry, group: Group, screen: Screen, *, only_better: bool
 
 
 def _together(stage: Stage, group: Group, spoken: Sequence[Spoken], reservations: Sequence[Reservation],
-              screen: Screen, only_better: bool) -> tuple[Trained, list[Arrival], list[Arrival], Finding]:  # fmt: skip
+              screen: Screen, only_better: bool) -> tuple[Training, list[Arrival], list[Arrival], Finding]:  # fmt: skip
     """How the training went, everybody, those of them who move in, and what became of the others."""
     registry = stage.registry
     renew, residents = renewing(registry, reservations), registry.residents(bank=group.bank)
@@ -100,7 +100,7 @@ def _reserved(registry: Registry, group: Group) -> Iterator[list[Reservation]]:
 
 
 @dataclass(frozen=True)
-class Trained:
+class Training:
     """A network that has learned, everybody's block, and how it went."""
 
     learning: Learning
@@ -119,7 +119,7 @@ class Trained:
 
 
 def _learned(stage: Stage, group: Group, spoken: Sequence[Spoken], renew: Callable[[], None],
-             screen: Screen) -> Trained:  # fmt: skip
+             screen: Screen) -> Training:  # fmt: skip
     from recipes.cohort import Learning
     from recipes.cohort_file import Cohort
     from recipes.own_part import completed, own_checkpoint, own_parts
@@ -128,7 +128,7 @@ def _learned(stage: Stage, group: Group, spoken: Sequence[Spoken], renew: Callab
     started, registry = time.monotonic(), stage.registry
     members = [_member_of(stage, plan, words) for plan, words in zip(group.plans, spoken, strict=True)]
     encoder = spoken[0].texts.provenance if group.recipe.persona else None
-    checkpoint = registry.layout.checkpoints / f"{group.digest(encoder)}.safetensors"
+    checkpoint = registry.layout.checkpoint(group.digest(encoder))
     checkpoints = [checkpoint, *(own_checkpoint(checkpoint, place) for place in range(len(members)))]
     begin(checkpoints, group.wanted.resume, screen)
     report, learning = reporting(screen, renew), Learning(stage.bank, members, group.recipe, group.wanted.seed)
@@ -139,7 +139,7 @@ def _learned(stage: Stage, group: Group, spoken: Sequence[Spoken], renew: Callab
     blocks = completed(learning, own_parts(learning, report, checkpoint, screen.say), screen.say)
     cohort = Cohort(group.wanted.name, next_version(registry, group.wanted.name), learning.network,
                     [each.name for each in members], encoder, learning.personas)  # fmt: skip
-    return Trained(learning, cohort, blocks, state, run.speed, time.monotonic() - started, checkpoints)
+    return Training(learning, cohort, blocks, state, run.speed, time.monotonic() - started, checkpoints)
 
 
 def _member_of(stage: Stage, plan: Plan, spoken: Spoken) -> Member:
@@ -193,7 +193,7 @@ def _certified(stage: Stage, residents: list[Character], before: Sequence[Witnes
     return compare(first, last), read(stage.registry, [residents[place] for place in stay], last)
 
 
-def _arrivals(stage: Stage, group: Group, run: Trained, spoken: Sequence[Spoken], reservations: Sequence[Reservation],
+def _arrivals(stage: Stage, group: Group, run: Training, spoken: Sequence[Spoken], reservations: Sequence[Reservation],
               renew: Callable[[], None], screen: Screen) -> list[Arrival]:  # fmt: skip
     found = []
     for place, (plan, words, reservation) in enumerate(zip(group.plans, spoken, reservations, strict=True)):
@@ -216,7 +216,7 @@ def _keep_routes(registry: Registry, replaced: Character, name: str, probes: Seq
             probe.routed_by = old.routed_by
 
 
-def _made(stage: Stage, plan: Plan, run: Trained, place: int) -> Made:
+def _made(stage: Stage, plan: Plan, run: Training, place: int) -> Made:
     from recipes.task import Made
 
     before, after = mean_nll(scored(stage, {}, heldout(plan))), mean_nll(run.read(place))
@@ -242,7 +242,7 @@ def _judged(stage: Stage, group: Group, plan: Plan, probes: Sequence[Probe]) -> 
     return Judged(found, group.wanted.allowed, len(group.plans))
 
 
-def _commit(stage: Stage, group: Group, run: Trained, moving: Sequence[Arrival], finding: Finding,
+def _commit(stage: Stage, group: Group, run: Training, moving: Sequence[Arrival], finding: Finding,
             readings: list[Reading]) -> None:  # fmt: skip
     """The network into its folder, and everybody, what was read of the others, and the cohort's row in one
     transaction."""
@@ -275,7 +275,7 @@ def _row(stage: Stage, arrival: Arrival, finding: Finding) -> Onboarded:
                      first_reading(probes))  # fmt: skip
 
 
-def _alike(run: Trained) -> list[list[float]]:
+def _alike(run: Training) -> list[list[float]]:
     """The cosines of what the network writes; none where it writes nothing."""
     from recipes.hyper_half import likeness
 
@@ -287,7 +287,7 @@ def _alike(run: Trained) -> list[list[float]]:
     return found
 
 
-def _document(group: Group, run: Trained, arrivals: Sequence[Arrival], moving: Sequence[Arrival],
+def _document(group: Group, run: Training, arrivals: Sequence[Arrival], moving: Sequence[Arrival],
               finding: Finding) -> dict[str, Any]:  # fmt: skip
     return {
         "cohort": run.cohort.name,

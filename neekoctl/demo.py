@@ -20,7 +20,7 @@ from typing import Any
 from rich.markup import escape
 
 from neekoctl.render import out
-from registry.blocks import folder_digest
+from registry.blocks import BlockStore, folder_digest
 from registry.layout import HOME_VARIABLE, Layout
 
 FOUNDERS = ("beethoven", "cleopatra", "lovelace")
@@ -75,7 +75,7 @@ def _onboard(slug: str) -> None:
 def _seen(layout: Layout, name: str, *, quiet: bool = False) -> tuple[str, str]:
     """A character's block, hashed anew from the disk, and its answer under one seed."""
     block = _document("show", name)["block"]
-    return folder_digest(layout.blocks / block[:2] / block), _answer(name, quiet=quiet)
+    return folder_digest(BlockStore(layout).path(block)), _answer(name, quiet=quiet)
 
 
 def _answer(name: str, *, quiet: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""Registry rows as the documents of DESIGN 9. Knows no screen and no model."""
+"""Registry rows as the documents that `--json` prints. Knows no screen and no model."""
 
 from typing import Any
 

@@ -61,7 +61,7 @@ def passages(text: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Routed:
     """Where the gate sent each probe: a name, "ambiguous" or "unknown"."""
 
     owners: dict[int, str]  # probe -> whose it is
@@ -83,7 +83,7 @@ def reaches(where: str, owner: str) -> bool:
     return where in (owner, AMBIGUOUS)
 
 
-def judge(router: Router, probes: Sequence[tuple[Probe, str]]) -> Judged:
+def judge(router: Router, probes: Sequence[tuple[Probe, str]]) -> Routed:
     """Route stored probes by their stored vectors."""
     routed: dict[int, str] = {}
     for probe, _ in probes:
@@ -91,7 +91,7 @@ def judge(router: Router, probes: Sequence[tuple[Probe, str]]) -> Judged:
             decision = route_probe(router, probe)
             match = decision.owner
             routed[probe.id] = decision.outcome if match is None else router.people[match].name
-    return Judged({probe.id: owner for probe, owner in probes}, routed)
+    return Routed({probe.id: owner for probe, owner in probes}, routed)
 
 
 def route_probe(router: Router, probe: Probe) -> Decision:
@@ -106,7 +106,7 @@ def sampled(probes: list[tuple[Probe, str]]) -> list[tuple[Probe, str]]:
 
 
 @contextmanager
-def undoing_nothing(newcomers: Collection[str], say: Callable[[str], None]) -> Iterator[None]:
+def gate_stays_on_failure(newcomers: Collection[str], say: Callable[[str], None]) -> Iterator[None]:
     """They have moved in by now: whatever happens to the gate is told, and ends nothing."""
     try:
         yield

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from neekoctl.gating import refit, undoing_nothing
+from neekoctl.gating import gate_stays_on_failure, refit
 from neekoctl.routing import texts_of
 from recipes.sources import folder_of
 from registry.arriving import Arrival, load
@@ -25,7 +25,7 @@ def move_in(registry: Registry, path: Path, say: Callable[[str], None], *, rehea
 def _refitted(registry: Registry, newcomers: Collection[str], say: Callable[[str], None]) -> int | None:
     """The version in use after a refit; None, and told, when there is none. Everybody has moved in by now."""
     found = None
-    with undoing_nothing(newcomers, say):
+    with gate_stays_on_failure(newcomers, say):
         texts = texts_of(registry, None, say)
         if not (folder_of(registry.layout, texts.name) / "config.json").is_file():
             say(f"the gate is not fitted to the newcomers: `neekoctl gate rebuild` does it, and needs {texts.name}")

@@ -1,4 +1,4 @@
-"""The transaction of an onboarding (DESIGN 6): validate, reserve, make, commit; whole or not at all.
+"""The transaction of an onboarding: validate, reserve, make, commit; whole or not at all.
 Knows registry and strategies; nothing of Typer or the terminal.
 """
 
@@ -34,7 +34,7 @@ MOST_RUNGS_TRAINED = 3  # by `auto`: from neighbours, from a cohort, from nothin
 
 
 def onboard(registry: Registry, request: Request, screen: Screen) -> dict[str, Any]:
-    """Add a character. Returns the document of DESIGN 9.
+    """Add a character. Returns what `add-character --json` prints.
 
     Raises:
         NeekoError: with the reservation given back and nothing else changed.
@@ -163,7 +163,7 @@ def _task(stage: Stage, plan: Plan, spoken: Spoken, renew: Callable[[], None], s
     """
     from recipes.task import Task
 
-    request, checkpoint = plan.request, stage.registry.layout.checkpoints / f"{plan.digest}.safetensors"
+    request, checkpoint = plan.request, stage.registry.layout.checkpoint(plan.digest)
     return Task(
         plan.profile.name, stage.bank, stage.form, plan.recipe, to_learn(plan), heldout(plan), request.seed,
         report=reporting(screen, renew), checkpoint=checkpoint,

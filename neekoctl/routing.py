@@ -102,7 +102,7 @@ class Router:
         return self.registry.resident(self.people[owner].name)
 
     def document(self, decision: Decision) -> dict[str, Any]:
-        """The document of DESIGN 9."""
+        """What `route --json` prints."""
         return {
             "decision": decision.outcome,
             "character": self.people[decision.owner].name if decision.owner is not None else None,

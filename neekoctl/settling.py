@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from neekoctl.gating import prototypes, refit, undoing_nothing
+from neekoctl.gating import gate_stays_on_failure, prototypes, refit
 from neekoctl.measuring import environment, heldout_messages, measure
 from neekoctl.planning import Plan
 from neekoctl.routing import Texts
@@ -151,7 +151,7 @@ def refit_gate(registry: Registry, newcomers: Collection[str], texts: Texts, scr
                accept: bool) -> dict[str, Any] | None:  # fmt: skip
     """A new version of the gate. The newcomers have moved in by now, so a failure here is told and undoes nothing."""
     found = None
-    with undoing_nothing(newcomers, screen.say):
+    with gate_stays_on_failure(newcomers, screen.say):
         found = refit(registry, texts, newcomers=newcomers, accept=accept)
     if found and found["kept"]:
         screen.say(

@@ -20,7 +20,7 @@ import torch
 
 from recipes.base_model import BaseModel
 from recipes.block import Block, Pair
-from recipes.projections import Group, Packed, Plan, Projected, Ranks, Run, readers_of_one_x
+from recipes.projections import Group, Packed, Plan, Projected, Ranks, Stretch, readers_of_one_x
 from registry.errors import BaseMismatch, RankError, UsageError
 from registry.ranks import RankRange, allocate
 
@@ -176,7 +176,7 @@ class Bank:
         return torch.empty(rows, width, dtype=self._dtype, device=self._device)
 
     def _is_in_use(self, resident: Resident) -> bool:
-        return any(run.block is resident.block for plan in self._plans for run in plan.runs)
+        return any(stretch.block is resident.block for plan in self._plans for stretch in plan.stretches)
 
     def evict(self, at: RankRange) -> None:
         """Forget a resident; nothing happens when it is not there. Raises RankError when a row is using it."""
@@ -200,7 +200,7 @@ class Bank:
     def using(self, block: Packed | Block | None) -> Iterator[None]:
         """Every row uses `block`, mounted or not (None: the bare base); what was in use comes back afterwards."""
         packed = self.pack(block) if isinstance(block, Block) else block
-        with self._planned(Plan([Run(packed, packed.scale)] if packed else [])):
+        with self._planned(Plan([Stretch(packed, packed.scale)] if packed else [])):
             yield
 
     @contextmanager
@@ -213,10 +213,10 @@ class Bank:
         """
         key = [dict(mix) for mix in rows], tokens
         if self._made is None or self._made[0] != key:  # most steps serve whom the last one served
-            runs = self._runs(rows)
-            whole = all(run.stop is None for run in runs)
-            ranks = self._ranks(rows) if tokens == 1 and len(runs) > 1 else None
-            self._made = key, Plan(runs, ranks, None if whole else len(rows), tokens)
+            stretches = self._stretches(rows)
+            whole = all(stretch.stop is None for stretch in stretches)
+            ranks = self._ranks(rows) if tokens == 1 and len(stretches) > 1 else None
+            self._made = key, Plan(stretches, ranks, None if whole else len(rows), tokens)
         with self._planned(self._made[1]):
             yield
 
@@ -230,18 +230,18 @@ class Bank:
             self._plans.pop()
             self._plan.follow(self._plans[-1] if self._plans else Plan())
 
-    def _runs(self, rows: Sequence[Mix]) -> list[Run]:
-        """One run for every stretch of neighbouring rows that use a block with one weight."""
-        runs: list[Run] = []
+    def _stretches(self, rows: Sequence[Mix]) -> list[Stretch]:
+        """Every one of neighbouring rows that use a block with one weight."""
+        stretches: list[Stretch] = []
         for at in dict.fromkeys(at for mix in rows for at in mix):
             resident = self._residents.pop(at)
             self._residents[at] = resident  # used last
             weights = [mix.get(at, 0.0) for mix in rows]
-            for start, stop in _stretches(weights):
+            for start, stop in _spans(weights):
                 whole = start == 0 and stop == len(rows)
                 scale = resident.block.scale * weights[start]
-                runs.append(Run(resident.block, scale, start, None if whole else stop))
-        return runs
+                stretches.append(Stretch(resident.block, scale, start, None if whole else stop))
+        return stretches
 
     def _ranks(self, rows: Sequence[Mix]) -> Ranks:
         """In numpy: these are small arrays of places, and torch would take longer to be asked than to answer."""
@@ -279,7 +279,7 @@ def _nothing(rank: int, d_out: int, d_in: int) -> Pair:
     return Pair(torch.zeros(rank, d_in), torch.zeros(d_out, rank))
 
 
-def _stretches(weights: Sequence[float]) -> Iterator[tuple[int, int]]:
+def _spans(weights: Sequence[float]) -> Iterator[tuple[int, int]]:
     """[start, stop) of every stretch of one weight other than zero."""
     start = 0
     for stop in range(1, len(weights) + 1):

@@ -70,7 +70,7 @@ def best_device() -> torch.device:
 
 
 def load_base(folder: Path, *, name: str, fingerprint: str, device: torch.device | None = None) -> BaseModel:
-    """Load a local folder: bf16 on CUDA, fp32 on CPU, where bf16 is slower (DESIGN 11).
+    """Load a local folder: bf16 on CUDA, fp32 on CPU, where bf16 is slower.
 
     Raises:
         BaseError: not a causal LM, or its weights cannot be read.

@@ -41,7 +41,7 @@ class Packed:
 
 
 @dataclass(frozen=True)
-class Run:
+class Stretch:
     """Neighbouring rows [start, stop) of a batch that use one block; `stop` None means every row."""
 
     block: Packed
@@ -65,14 +65,14 @@ class Ranks:
 class Plan:
     """Which rows of the next forward pass use which blocks; one object that every projection looks at."""
 
-    runs: list[Run] = field(default_factory=list)
+    stretches: list[Stretch] = field(default_factory=list)
     ranks: Ranks | None = None  # the same for passes of one token a row
-    rows: int | None = None  # of the batch, where the runs name rows
+    rows: int | None = None  # of the batch, where the stretches name rows
     tokens: int | None = None  # of each row, where that is known
 
     def follow(self, other: "Plan") -> None:
         """Become the other plan, for all who look at this one."""
-        self.runs, self.ranks, self.rows, self.tokens = other.runs, other.ranks, other.rows, other.tokens
+        self.stretches, self.ranks, self.rows, self.tokens = other.stretches, other.ranks, other.rows, other.tokens
 
     def width(self, x: torch.Tensor) -> int:
         """Tokens of a row in x, which some models flatten to (rows * tokens, d_in) before a projection.
@@ -99,7 +99,7 @@ class Group:
         self._seen: tuple[torch.Tensor, list[Lows]] | None = None
 
     def seen(self, x: torch.Tensor, plan: Plan, last: bool) -> tuple[torch.Tensor, list[Lows]]:
-        """x as (tokens, d_in), and A x for every run, by projection; forgotten after the `last` of the group asked.
+        """x as (tokens, d_in), and A x for every stretch, by projection; forgotten after the `last` of the group asked.
 
         For single tokens there is one entry instead: (N,) a projection, what each rank of the plan gives.
         """
@@ -114,18 +114,18 @@ class Group:
     def _lows(self, flat: torch.Tensor, plan: Plan, width: int) -> list[Lows]:
         if plan.ranks:
             return [self._single(flat, plan.ranks)]
-        return [self._low(flat, run, width) for run in plan.runs]
+        return [self._low(flat, stretch, width) for stretch in plan.stretches]
 
-    def _low(self, flat: torch.Tensor, run: Run, width: int) -> Lows:
-        """(tokens of the run, d_in) -> n times (tokens, r)."""
-        rows = flat if run.stop is None else flat[run.start * width : run.stop * width]
-        a = run.block.a[self.number]
+    def _low(self, flat: torch.Tensor, stretch: Stretch, width: int) -> Lows:
+        """(tokens of the stretch, d_in) -> n times (tokens, r)."""
+        rows = flat if stretch.stop is None else flat[stretch.start * width : stretch.stop * width]
+        a = stretch.block.a[self.number]
         a = a if a.dtype == flat.dtype else a.to(flat.dtype)
         if a.dim() == 3:  # every row its own
             low = torch.bmm(rows.view(len(a), -1, rows.shape[1]), a.transpose(1, 2)).flatten(0, 1)
         else:
             low = nn.functional.linear(rows, a)
-        return low.split(run.block.rank, dim=1) if self.width > 1 else (low,)
+        return low.split(stretch.block.rank, dim=1) if self.width > 1 else (low,)
 
     def _single(self, flat: torch.Tensor, ranks: Ranks) -> Lows:
         """(B, d_in) -> n times (N,): only the dot products that the plan names."""
@@ -153,14 +153,14 @@ class Projected(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # (..., d_in) -> (..., d_out)
         plan = self.plan
-        if not plan.runs:
+        if not plan.stretches:
             return self.linear(x)
         flat, lows = self.group.seen(x, plan, self.last)
         y: torch.Tensor = self.linear(flat)  # (tokens, d_out)
         if plan.ranks is not None:
             self._add_single(y, lows[0][self.place], plan.ranks)
         else:
-            self._add_runs(y, lows, plan.width(x))
+            self._add_stretches(y, lows, plan.width(x))
         return y if x.dim() == 2 else y.view(x.shape[0], -1, y.shape[1])
 
     def _add_single(self, y: torch.Tensor, low: torch.Tensor, ranks: Ranks) -> None:
@@ -168,17 +168,17 @@ class Projected(nn.Module):
         assert self.pages is not None
         y.add_(torch.embedding_bag(self.pages, ranks.at, ranks.offsets, False, 0, False, low)[0])
 
-    def _add_runs(self, y: torch.Tensor, lows: list[Lows], width: int) -> None:
-        for run, low in zip(self.plan.runs, lows, strict=True):
-            b = run.block.b[self.path]
+    def _add_stretches(self, y: torch.Tensor, lows: list[Lows], width: int) -> None:
+        for stretch, low in zip(self.plan.stretches, lows, strict=True):
+            b = stretch.block.b[self.path]
             if b.dtype != y.dtype:  # trained in fp32 under a bf16 base
                 b = b.to(y.dtype)
-            rows = y if run.stop is None else y[run.start * width : run.stop * width]
+            rows = y if stretch.stop is None else y[stretch.start * width : stretch.stop * width]
             if b.dim() == 3:  # every row its own
                 own = rows.view(len(b), -1, rows.shape[1])
-                own.baddbmm_(low[self.place].reshape(len(b), -1, b.shape[1]), b, alpha=run.scale)
+                own.baddbmm_(low[self.place].reshape(len(b), -1, b.shape[1]), b, alpha=stretch.scale)
             else:
-                rows.addmm_(low[self.place], b, alpha=run.scale)
+                rows.addmm_(low[self.place], b, alpha=stretch.scale)
 
 
 def readers_of_one_x(base: BaseModel) -> list[list[str]]:

@@ -11,7 +11,7 @@ HOME_VARIABLE = "NEEKOCTL_HOME"
 
 @dataclass(frozen=True)
 class Layout:
-    """The one place that joins paths under the home folder."""
+    """Where to look under the home folder."""
 
     home: Path
 
@@ -63,6 +63,10 @@ class Layout:
     @property
     def checkpoints(self) -> Path:
         return self.home / "checkpoints"
+
+    def checkpoint(self, run: str) -> Path:
+        """Of an unfinished training, which is named by all that decides its outcome."""
+        return self.checkpoints / f"{run}.safetensors"
 
     @property
     def scratch(self) -> Path:

@@ -18,7 +18,7 @@ class Matrix:
     characters: list[Character]  # who live here, in the order they moved in
     everybody: list[Character]  # also who left
     revisions: list[Revision]
-    readings: list[list[Reading | None]]
+    cells: list[list[Reading | None]]
 
 
 def put_readings(registry: Registry, readings: Iterable[Reading]) -> None:
@@ -30,7 +30,7 @@ def put_readings(registry: Registry, readings: Iterable[Reading]) -> None:
             session.add(each)
 
 
-def readings(registry: Registry) -> int:
+def count_readings(registry: Registry) -> int:
     """How many there are."""
     with registry.reading() as session:
         return session.exec(select(func.count()).select_from(Reading)).one()

@@ -32,7 +32,7 @@ Say = Callable[[str], None]
 
 def check(registry: Registry, scope: Scope, allowed: Tolerances, *, say: Say, report: Report) -> dict[str, Any]:
     """Compare everybody in scope with the day they moved in (in style, with the first check), and keep what was
-    measured. Returns the document of DESIGN 9.
+    measured. Returns what `check --json` prints.
 
     Raises:
         NothingToCheck: nobody is there, or nobody has stayed.

@@ -17,10 +17,10 @@ from registry.tables import Character, Reading, Revision
 SIGNS = {"moved in": "+", "moved out": "-", "rolled back": "<"}
 
 
-def titles(readings: Matrix) -> list[str]:
+def titles(matrix: Matrix) -> list[str]:
     """A revision's number and who moved."""
-    names = {row.id: row.name for row in readings.everybody}
-    return [_title(step, names) for step in readings.revisions]
+    names = {row.id: row.name for row in matrix.everybody}
+    return [_title(step, names) for step in matrix.revisions]
 
 
 def _title(step: Revision, names: dict[int, str]) -> str:
@@ -28,22 +28,22 @@ def _title(step: Revision, names: dict[int, str]) -> str:
     return f"{step.number} {SIGNS[step.kind]} {who}"
 
 
-def changes(readings: Matrix) -> list[list[float | None]]:
+def changes(matrix: Matrix) -> list[list[float | None]]:
     """Forgetting by character and revision."""
-    return [[_change(each) for each in row] for row in readings.readings]
+    return [[_change(each) for each in row] for row in matrix.cells]
 
 
 def _change(reading: Reading | None) -> float | None:
     return None if reading is None else reading.nll - reading.baseline
 
 
-def document(readings: Matrix) -> dict[str, Any]:
+def document(matrix: Matrix) -> dict[str, Any]:
     """The matrix and its measures, as `history --json` prints them."""
-    measured = [_measures(person, row) for person, row in zip(readings.characters, readings.readings, strict=True)]
+    measured = [_measures(person, row) for person, row in zip(matrix.characters, matrix.cells, strict=True)]
     return {
         "revisions": [
             {"revision": step.number, "kind": step.kind, "title": title}
-            for step, title in zip(readings.revisions, titles(readings), strict=True)
+            for step, title in zip(matrix.revisions, titles(matrix), strict=True)
         ],
         "characters": measured,
         "forgetting": _mean([row["forgetting"] for row in measured]),

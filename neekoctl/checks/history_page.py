@@ -10,10 +10,10 @@ from neekoctl.checks.history import changes, titles
 from registry.readings import Matrix
 
 
-def write(readings: Matrix, path: Path) -> None:
+def write(matrix: Matrix, path: Path) -> None:
     """Write the page; its folder is made when it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    drawn = heat_map(readings).to_html(full_html=False, include_plotlyjs=True)
+    drawn = heat_map(matrix).to_html(full_html=False, include_plotlyjs=True)
     path.write_text(
         f"<!doctype html><meta charset=utf-8><title>neekoctl history</title>{drawn}"
         "<p style='font:16px system-ui'>Forgetting: the NLL of a character's probes at a revision less that of its own "
@@ -22,13 +22,13 @@ def write(readings: Matrix, path: Path) -> None:
     )
 
 
-def heat_map(readings: Matrix) -> Any:
+def heat_map(matrix: Matrix) -> Any:
     """Rows are characters, columns revisions."""
     from plotly import graph_objects
 
     heat = graph_objects.Heatmap(
-        z=changes(readings), x=[escape(title) for title in titles(readings)],
-        y=[escape(row.name) for row in readings.characters], colorscale="RdBu_r", zmid=0, hoverongaps=False,
+        z=changes(matrix), x=[escape(title) for title in titles(matrix)],
+        y=[escape(row.name) for row in matrix.characters], colorscale="RdBu_r", zmid=0, hoverongaps=False,
     )  # fmt: skip
     figure = graph_objects.Figure(heat)
     titled = {"title": "Which onboarding changed whom: forgetting, nats a token", "yaxis": {"autorange": "reversed"}}

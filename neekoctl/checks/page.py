@@ -16,12 +16,12 @@ STYLE = (
 )
 
 
-def write(document: dict[str, Any], readings: Matrix, path: Path) -> None:
-    path.write_text(_page(document, readings), encoding="utf-8")
+def write(document: dict[str, Any], matrix: Matrix, path: Path) -> None:
+    path.write_text(_page(document, matrix), encoding="utf-8")
 
 
-def _page(document: dict[str, Any], readings: Matrix) -> str:
-    figures = [_likelihoods(document["characters"]), _distinctness(document["characters"]), heat_map(readings)]
+def _page(document: dict[str, Any], matrix: Matrix) -> str:
+    figures = [_likelihoods(document["characters"]), _distinctness(document["characters"]), heat_map(matrix)]
     drawn = [figure.to_html(full_html=False, include_plotlyjs=place == 0) for place, figure in enumerate(figures)]
     left_out = f"<p>Left out: {escape(', '.join(document['left_out']))}</p>" if document["left_out"] else ""
     return (

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from registry.errors import NothingToCheck, UsageError
-from registry.readings import readings
+from registry.readings import count_readings
 from registry.revisions import newest, settled_since
 from registry.store import Registry
 from registry.tables import Character
@@ -52,6 +52,6 @@ def _sampled(registry: Registry, rows: list[Character], size: int) -> list[Chara
     """Others after every check and every revision: over time everybody's turn comes."""
     if size < 1:
         raise UsageError("--sample wants a number of characters, at least 1.")
-    seed = f"{newest(registry)}:{readings(registry)}"
+    seed = f"{newest(registry)}:{count_readings(registry)}"
     drawn = {row.id for row in random.Random(seed).sample(rows, min(size, len(rows)))}
     return [row for row in rows if row.id in drawn]

@@ -1,4 +1,4 @@
-"""The document of a check (DESIGN 9): every character's figures, and the five sections with a verdict each.
+"""What `check --json` prints: every character's figures, and the five sections with a verdict each.
 Knows no model, no registry file and no screen.
 
 Backward transfer is that of Lopez-Paz and Ranzato (arXiv 1706.08840, eq. 3): the mean over everybody but the newest,
@@ -20,7 +20,7 @@ RECORDS = {"record", "probes", "baseline", "identity", "names"}  # faults of wha
 
 
 def entry(judged: Judged, sections: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """One character of the document of DESIGN 9; what its section tolerates is told and is no regression."""
+    """One character of it; what its section tolerates is told and is no regression."""
     found, loss, drift = judged.found, judged.loss, judged.drift
     lost, gained = flips(found.routes)
     told = [words for section in SECTIONS for words in judged.complaints[section]]

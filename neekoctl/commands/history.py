@@ -20,8 +20,8 @@ def history(
     from registry.readings import matrix
     from registry.store import Registry
 
-    readings = matrix(Registry(Layout.default()))
-    document = measures.document(readings)
+    found = matrix(Registry(Layout.default()))
+    document = measures.document(found)
     if html:
-        history_page.write(readings, html)
+        history_page.write(found, html)
     render.document(document) if json else history_screen.show(document)

@@ -51,7 +51,7 @@ def test_a_damaged_member_is_made_anew(neekoctl, registry: Registry) -> None:
 def test_the_others_are_in_the_history_of_a_training(neekoctl, registry: Registry) -> None:
     trained(neekoctl, *TWO)
     found = matrix(registry)
-    last = {person.name: line[-1] for person, line in zip(found.characters, found.readings, strict=True)}
+    last = {person.name: line[-1] for person, line in zip(found.characters, found.cells, strict=True)}
     assert last["Cub"] is not None
     assert last["Cub"].nll == pytest.approx(last["Cub"].baseline)
 
