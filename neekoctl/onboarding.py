@@ -17,6 +17,7 @@ from neekoctl.measuring import baseline
 from neekoctl.planning import Plan
 from neekoctl.request import Request
 from neekoctl.routing import texts_of
+from neekoctl.scaffold import UNFINISHED, is_unfinished
 from neekoctl.settling import Spoken, heldout, measure_probes, onboarded, refit_gate, store_block, to_learn, words_of
 from neekoctl.stage import Stage, set_stage
 from neekoctl.underway import Screen, begin, refuse_full_disk, renewing, reporting
@@ -60,6 +61,8 @@ def rehearse(registry: Registry, request: Request, screen: Screen) -> dict[str, 
 def _prepared(registry: Registry, request: Request, screen: Screen) -> tuple[Plan, Spoken]:
     """Everything but the model: the request checked, the words embedded, the neighbours found."""
     plan = planning.plan(registry, request, screen.say)
+    if is_unfinished(plan.profile):
+        screen.say(UNFINISHED)
     texts = texts_of(registry, request.encoder, screen.say)
     words = words_of(registry, plan, texts, screen)
     plan = planning.with_kin(registry, plan, texts.provenance, words[0])

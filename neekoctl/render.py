@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from registry.names import counted
 from registry.ranks import RankRange
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def onboarded(document: dict[str, Any]) -> None:
     if others:
         colour = "green" if certificate["identical"] == others else "bold red"
         console.print(
-            f"[{colour}]As before, bit for bit: {certificate['identical']} of {_count(others, 'resident')}.[/]"
+            f"[{colour}]As before, bit for bit: {certificate['identical']} of {counted(others, 'resident')}.[/]"
         )
     if document["strategy"] == "fuse" and document["heldout_nll_before"] is not None:
         before, after = (math.exp(document[f"heldout_nll_{when}"]) for when in ("before", "after"))
@@ -283,16 +284,12 @@ def findings(rows: list[dict[str, Any]]) -> None:
 
 def validated(document: dict[str, Any]) -> None:
     counts = (
-        f"{_count(document['exchanges'], 'exchange')} in {_count(document['conversations'], 'conversation')}, "
-        f"{document['training_conversations']} to train on, {_count(len(document['probes']), 'probe')} kept aside"
+        f"{counted(document['exchanges'], 'exchange')} in {counted(document['conversations'], 'conversation')}, "
+        f"{document['training_conversations']} to train on, {counted(len(document['probes']), 'probe')} kept aside"
     )
     out().print(f"[green]{escape(document['name'])} is a good profile[/]: {counts}.")
     for advice in document["advice"]:
         out().print(f"[yellow]but[/] {escape(advice)}")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" + "s" * (number != 1)
 
 
 def routed(document: dict[str, Any]) -> None:
@@ -317,7 +314,7 @@ def planned(document: dict[str, Any]) -> None:
     console, how = out(), f"by {document['strategy']}, rank {document['rank']}"
     console.print(f"[bold]{escape(document['character'])}[/] would move onto {escape(document['base'])} {how}.")
     console.print(
-        f"{_count(document['exchanges'], 'exchange')} to learn from, {_count(document['probes'], 'probe')} kept aside"
+        f"{counted(document['exchanges'], 'exchange')} to learn from, {counted(document['probes'], 'probe')} kept aside"
     )
     if document["cohort"]:
         console.print(f"  with the network of {escape(document['cohort'])}")
@@ -374,5 +371,5 @@ def went_back(document: dict[str, Any]) -> None:
             console.print(f"  {sign} {escape(name)}")
     colour = "bold red" if proof["changed"] else "green"
     console.print(
-        f"[{colour}]Byte for byte as then: {proof['identical']} of {_count(proof['residents'], 'resident')}.[/]"
+        f"[{colour}]Byte for byte as then: {proof['identical']} of {counted(proof['residents'], 'resident')}.[/]"
     )

@@ -17,7 +17,7 @@ persona: |
   Who this is, in two or three paragraphs of prose.
 facts:                        # one plain sentence each
   - Born in ...
-# era: {{until: 1900}}          # the last year this character can know about
+# era: {{from: 1850, until: 1900}}
 # style: How this character speaks, in a sentence.
 dialogues: {file}   # one conversation a line; sixty exchanges or more make a voice
 """
@@ -26,6 +26,7 @@ EXCHANGES = [
     ("Hello!", f"{PLACEHOLDER} {{name}} would answer."),
     ("Where were you born?", f"{PLACEHOLDER} {{name}} would answer, in that unmistakable voice."),
 ]
+UNFINISHED = "some replies are still the scaffold's: write your own, or the character will say them"
 FEW = 20  # replies
 
 
@@ -74,12 +75,17 @@ def validation(path: Path) -> dict[str, Any]:
     }
 
 
+def is_unfinished(profile: Profile) -> bool:
+    """Whether a reply is still the scaffold's."""
+    return any(turn.content.startswith(PLACEHOLDER) for talk in profile.dialogues for turn in talk.messages[1::2])
+
+
 def _advice(profile: Profile, training: int) -> list[str]:
     """What is allowed and yet unwise; `training` conversations hold no probe."""
     replies = [turn.content for talk in profile.dialogues for turn in talk.messages[1::2]]
     advice = []
-    if any(reply.startswith(PLACEHOLDER) for reply in replies):
-        advice.append("some replies are still the scaffold's: write your own, or the character will say them")
+    if is_unfinished(profile):
+        advice.append(UNFINISHED)
     if not replies:
         return ["nothing can be trained on; --strategy hyper and --strategy fuse need no dialogues"]
     if not training:

@@ -16,7 +16,7 @@ from recipes.recipe import Merging
 from recipes.scores import mean_nll, perplexity
 from recipes.task import Made, Task
 from recipes.training import Trained, train
-from registry.names import some_of
+from registry.names import counted, some_of
 
 EMPTY = 1e-3  # of a factor's largest row: below it, a millionth of the largest singular value, is only rounding
 
@@ -78,13 +78,14 @@ def _reason(task: Task, done: Trained, learned: int, judges: int) -> str:
     kin = some_of([each.name for each in task.neighbours])
     kin = kin or (task.entry.cohort.title if task.entry else "")
     start = f"a block started from {kin}" if kin else "a fresh block"
+    trained = f"Trained {start} on {counted(learned, 'conversation')}"
     if done.nll_before is None or done.nll_after is None:
-        return f"Trained {start} on {learned} conversations for {done.steps} steps; nothing could be held out."
+        return f"{trained} for {done.steps} steps; nothing could be held out."
     change = f"held-out perplexity {perplexity(done.nll_before):.2f} -> {perplexity(done.nll_after):.2f}"
     if judges < task.expands_by.fewest_probes:
         few = f"{judges} held-out {'reply is' if judges == 1 else 'replies are'} too few to stop by"
-        return f"Trained {start} on {learned} conversations for {done.steps} steps: {change}; {few}."
+        return f"{trained} for {done.steps} steps: {change}; {few}."
     if done.best_step == 0:
         left = "what it inherited" if kin else "neutral"
         return f"No step of {done.steps} improved the held-out likelihood, so the block is left at its start, {left}."
-    return f"Trained {start} on {learned} conversations: {change}, best after step {done.best_step} of {done.steps}."
+    return f"{trained}: {change}, best after step {done.best_step} of {done.steps}."

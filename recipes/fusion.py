@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from recipes.likelihood import scored_under
 from recipes.merging import Merged, Part, merge
@@ -17,7 +18,7 @@ from recipes.running import Progress
 from recipes.scores import mean_nll
 from recipes.task import Lineage, Made, Neighbour, Task
 from registry.errors import NeekoError
-from registry.names import some_of
+from registry.names import counted, some_of
 
 PASSES = 30  # over the exchanges that weights are tuned on
 TUNED_ON = 16  # conversations: three numbers are fitted, and more would only cost time
@@ -85,7 +86,7 @@ class _OutOfTime(Exception):
     """The budget is spent; what was found so far is good."""
 
 
-def _reason(task: Task, parents: Sequence[Lineage], found: Mapping[str, object]) -> str:
+def _reason(task: Task, parents: Sequence[Lineage], found: Mapping[str, Any]) -> str:
     whom = some_of([f"{each.name} {each.weight:.2f}" for each in parents])
     share = f"{found['discarded']:.1%}"
     lost = f"{share} of their sum's energy discarded"
@@ -95,7 +96,7 @@ def _reason(task: Task, parents: Sequence[Lineage], found: Mapping[str, object])
     if not found["passes"]:
         return f"{text}."
     return (
-        f"{text}; weights tuned on {found['tuned_on']} conversations in {found['passes']} forward passes, "
+        f"{text}; weights tuned on {counted(found['tuned_on'], 'conversation')} in {found['passes']} forward passes, "
         f"{found['tuned_from']:.3f} -> {found['tuned_to']:.3f} nats a token."
     )
 

@@ -63,6 +63,14 @@ def some_of(names: Sequence[str]) -> str:
     return ", ".join(names[:MOST_NAMED]) + more
 
 
+def counted(number: int, what: str) -> str:
+    """
+    >>> counted(1, "probe"), counted(2, "probe")
+    ('1 probe', '2 probes')
+    """
+    return f"{number} {what}" + "s" * (number != 1)
+
+
 def nearest(name: str, known: Iterable[str]) -> list[str]:
     """Up to `NEAREST_SHOWN` of the known names that look most like `name`, best first."""
     from rapidfuzz import fuzz, process  # late: only a miss needs it

@@ -8,6 +8,7 @@ import pytest
 from neekoctl.scaffold import scaffold, validation
 from registry.errors import UsageError
 from registry.profile import load_profile
+from tests.picos import write_profile
 
 
 @pytest.mark.parametrize("name", ["Isaac Newton", "089", "no", 'O\'Brien: "the"', "夏目\u3000漱石", "Anna " * 15])
@@ -30,3 +31,12 @@ def test_a_profile_with_nothing_left_to_train_on_is_valid_and_advised(tmp_path: 
     told = validation(profile)
     assert (told["training_conversations"], len(told["probes"])) == (0, 1)
     assert any("nothing is left to train on" in each for each in told["advice"])
+
+
+@pytest.mark.usefixtures("pico_environment")
+def test_whoever_trains_on_the_scaffold_is_told(neekoctl, tmp_path: Path) -> None:
+    profile, _ = scaffold("Moth", tmp_path)
+    done = neekoctl("add-character", profile, "--preset", "quick")
+    assert (done.code, "still the scaffold's" in done.err) == (0, True)
+    assert "on 1 conversation:" in done.out.replace("\n", " ")
+    assert "scaffold" not in neekoctl("add-character", write_profile(tmp_path, "Ant"), "--preset", "quick").err
