@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from neekoctl.checks.tolerances import Tolerances
 from neekoctl.planning import Plan, namesake
 from neekoctl.request import Request
+from neekoctl.scaffold import UNFINISHED, is_unfinished
 from neekoctl.stage import canonical, choose_bank
 from neekoctl.underway import Screen
 from recipes.cohort_recipe import CohortRecipe, load_cohort_recipe
@@ -109,6 +110,8 @@ def _group(registry: Registry, wanted: Wanted, recipe: CohortRecipe, people: Seq
     if twice := [profile.name for profile, _ in people if names.count(fold(profile.name)) > 1]:
         raise UsageError(f"{twice[0]} is named twice: leave one out.")
     _refuse_one_handle_for_two([profile for profile, _ in people])
+    if any(is_unfinished(profile) for profile, _ in people):
+        screen.say(UNFINISHED)
     bank = _bank(registry, wanted, [row for _, row in people if row], screen)
     return Group(wanted, recipe, bank, [_plan(registry, wanted, recipe, bank, *each) for each in people])
 

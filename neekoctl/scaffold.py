@@ -14,19 +14,19 @@ name: {name}
 aliases: []                   # other names people may use
 language: en
 persona: |
-  Who this is, in two or three paragraphs of prose.
+  {persona}
 facts:                        # one plain sentence each
-  - Born in ...
+  - {fact}
 # era: {{from: 1850, until: 1900}}
 # style: How this character speaks, in a sentence.
 dialogues: {file}   # one conversation a line; sixty exchanges or more make a voice
 """
-PLACEHOLDER = "Write here what"
+PERSONA, FACT, PLACEHOLDER = "Who this is, in two or three paragraphs of prose.", "Born in ...", "Write here what"
 EXCHANGES = [
     ("Hello!", f"{PLACEHOLDER} {{name}} would answer."),
     ("Where were you born?", f"{PLACEHOLDER} {{name}} would answer, in that unmistakable voice."),
 ]
-UNFINISHED = "some replies are still the scaffold's: write your own, or the character will say them"
+UNFINISHED = "parts of the profile are still the scaffold's (persona, facts or replies): write your own"
 FEW = 20  # replies
 
 
@@ -46,7 +46,7 @@ def scaffold(name: str, folder: Path) -> list[Path]:
         raise UsageError(f"{taken[0]} is already there: choose another folder with --out.")
     folder.mkdir(parents=True, exist_ok=True)
     quoted, file = (json.dumps(each, ensure_ascii=False) for each in (name, dialogues.name))
-    text = TEMPLATE.format(name=quoted, file=file)
+    text = TEMPLATE.format(name=quoted, file=file, persona=PERSONA, fact=FACT)
     profile.write_text(text, encoding="utf-8")
     dialogues.write_text("".join(_line(name, *exchange) for exchange in EXCHANGES), encoding="utf-8")
     return [profile, dialogues]
@@ -76,8 +76,10 @@ def validation(path: Path) -> dict[str, Any]:
 
 
 def is_unfinished(profile: Profile) -> bool:
-    """Whether a reply is still the scaffold's."""
-    return any(turn.content.startswith(PLACEHOLDER) for talk in profile.dialogues for turn in talk.messages[1::2])
+    """Whether some of it is still the scaffold's."""
+    replies = (turn.content for talk in profile.dialogues for turn in talk.messages[1::2])
+    unwritten = any(reply.startswith(PLACEHOLDER) for reply in replies)
+    return unwritten or FACT in profile.facts or profile.persona.strip() == PERSONA
 
 
 def _advice(profile: Profile, training: int) -> list[str]:

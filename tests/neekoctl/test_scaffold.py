@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from neekoctl.scaffold import scaffold, validation
+from neekoctl.scaffold import PERSONA, scaffold, validation
 from registry.errors import UsageError
 from registry.profile import load_profile
 from tests.picos import write_profile
@@ -39,4 +39,7 @@ def test_whoever_trains_on_the_scaffold_is_told(neekoctl, tmp_path: Path) -> Non
     done = neekoctl("add-character", profile, "--preset", "quick")
     assert (done.code, "still the scaffold's" in done.err) == (0, True)
     assert "on 1 conversation:" in done.out.replace("\n", " ")
+    own = write_profile(tmp_path, "Bee")
+    own.write_text(own.read_text().replace("Bee lives in a lamp and speaks of dust.", PERSONA))
+    assert "still the scaffold's" in neekoctl("add-character", own, "--preset", "quick").err
     assert "scaffold" not in neekoctl("add-character", write_profile(tmp_path, "Ant"), "--preset", "quick").err
