@@ -26,6 +26,7 @@ from neekoctl.stage import Stage, set_stage
 from neekoctl.underway import Screen, begin, refuse_full_disk, renewing, reporting
 from recipes.scores import Score, mean_nll, perplexity
 from registry.cohorts import flush, next_version, put_cohort, sweep
+from registry.roles import refuse_another_encoder
 from registry.scratch import scratch
 from registry.store import Onboarded, Registry, Reservation
 from registry.tables import Character, Probe, Reading
@@ -53,6 +54,7 @@ def train(registry: Registry, group: Group, screen: Screen, *, only_better: bool
     refuse_full_disk(stage, group.recipe.rank * (len(group.plans) + 1))  # the network is about one more block
     group = _with_bank(registry, group)
     with _reserved(registry, group) as reservations:
+        refuse_another_encoder(registry, texts.provenance)  # from here on nobody is embedded anew
         run, arrivals, moving, finding = _together(stage, group, spoken, reservations, screen, only_better)
     for path in run.checkpoints:
         path.unlink(missing_ok=True)

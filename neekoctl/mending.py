@@ -7,7 +7,7 @@ import shutil
 from typing import Any
 
 from registry.cohorts import damaged, harm, how_to_remove, sweep
-from registry.scratch import is_abandoned
+from registry.scratch import half_made, is_abandoned
 from registry.store import Registry
 
 
@@ -26,7 +26,7 @@ def examine(registry: Registry, *, prune: bool) -> list[dict[str, Any]]:
 
 def _scratch(registry: Registry) -> list[dict[str, Any]]:
     found = []
-    for path in sorted(registry.layout.scratch.glob("*")):
+    for path in half_made(registry.layout):
         if is_abandoned(path):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             found.append(_finding(f"half-made {path.name}", fixed=True))

@@ -24,6 +24,7 @@ from neekoctl.underway import Screen, begin, refuse_full_disk, renewing, reporti
 from registry.cohorts import how_to_remove, verified_cohort
 from registry.errors import CohortDamaged, EncoderMismatch
 from registry.gates import fingerprint
+from registry.roles import refuse_another_encoder
 from registry.store import Registry, Reservation
 from registry.tables import Character, Probe
 
@@ -49,6 +50,7 @@ def onboard(registry: Registry, request: Request, screen: Screen) -> dict[str, A
     reservation = registry.reserve(plan.bank, plan.profile.name, plan.profile.aliases, plan.rank, request.strategy,
                                    plan.replaced)  # fmt: skip
     with _given_back_on_failure(registry, reservation):
+        refuse_another_encoder(registry, spoken.texts.provenance)  # from here on nobody is embedded anew
         stage = stage or set_stage(registry, plan.bank, say=screen.say)
         return _make_and_commit(stage, plan, spoken, reservation, screen, started)
 

@@ -89,7 +89,7 @@ def _advice(profile: Profile, training: int) -> list[str]:
     if is_unfinished(profile):
         advice.append(UNFINISHED)
     if not replies:
-        return ["nothing can be trained on; --strategy hyper and --strategy fuse need no dialogues"]
+        return [*advice, "nothing can be trained on; --strategy hyper and --strategy fuse need no dialogues"]
     if not training:
         advice.append("every conversation holds a probe, so nothing is left to train on: split long ones, or add some")
     if len(replies) < FEW:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from recipes.block import Block
 from recipes.exchanges import Row
 from recipes.expansion import expand
-from recipes.fusion import PASSES, TUNED_ON, fuse
+from recipes.fusion import TUNED_ON, fuse, most_passes
 from recipes.hyper import hyper
 from recipes.likelihood import ROWS_AT_ONCE, scored_under
 from recipes.scores import Difference, Score, mean_nll, paired_bootstrap, perplexity
@@ -79,7 +79,7 @@ def _training_passes(task: Task) -> float:
 LADDER = (
     Rung("fuse", 0, "neighbours", _fused, lambda _: 0.0),
     Rung("hyper", 0, "cohort", _written, _writing_passes),
-    Rung("fuse --tune", 3, "neighbours", _tuned, lambda task: PASSES * min(TUNED_ON, len(task.train))),
+    Rung("fuse --tune", 3, "neighbours", _tuned, lambda task: most_passes(task) * min(TUNED_ON, len(task.train))),
     Rung("expand --warm-start fuse", 3, "neighbours", _started, _training_passes),
     Rung("expand --warm-start hyper", 3, "cohort", _started_from_cohort, _training_passes),
     Rung("expand", 48, None, _fresh, _training_passes),

@@ -206,7 +206,7 @@ class Bank:
     @contextmanager
     def serving(self, rows: Sequence[Mix], *, tokens: int | None = None) -> Iterator[None]:
         """Row i of the batch uses the resident ranges of `rows[i]`, each with its weight (one entry alone: every row
-        does), in passes of `tokens` a row where that is known.
+        does, where `tokens` is not given), in passes of `tokens` a row where that is known.
 
         Raises:
             KeyError: a range is not resident.

@@ -52,6 +52,11 @@ def _merged(task: Task, weights: Sequence[float]) -> Merged:
     return merge(parts, task.merging, task.width or task.recipe.rank, seed=task.seed)
 
 
+def most_passes(task: Task) -> int:
+    """COBYQA begins with two a weight, and has to go on from there."""
+    return max(PASSES, 3 * len(task.neighbours))
+
+
 def _tuned(task: Task) -> tuple[list[float], dict[str, float]]:
     """The weights under which the block that will be kept finds the dialogues likeliest, and what that took."""
     import numpy as np
@@ -59,7 +64,7 @@ def _tuned(task: Task) -> tuple[list[float], dict[str, float]]:
 
     rows = task.rows()[:TUNED_ON]
     passes: list[tuple[float, list[float]]] = []
-    most = max(PASSES, 3 * len(task.neighbours))  # two a weight are what COBYQA begins with
+    most = most_passes(task)
 
     def nll(weights: np.ndarray) -> float:
         started = time.monotonic()

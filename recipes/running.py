@@ -128,7 +128,7 @@ class Run(Generic[Batch]):
         for batch in self._batches():
             if self.state.done or late:
                 break
-            loss = self._learn(batch)
+            loss = self.learn(batch)
             late = until is not None and time.monotonic() >= until
             if self._judged and (late or self._evaluation_is_due()):
                 nll = self._evaluate()
@@ -165,7 +165,8 @@ class Run(Generic[Batch]):
             if done < self._per_epoch:
                 yield from self.learner.epoch(epoch)[done:]
 
-    def _learn(self, batch: Batch) -> float:
+    def learn(self, batch: Batch) -> float:
+        """One step."""
         started = time.monotonic()
         rate = self.recipe.learning_rate * self.schedule(self.state.step)
         for group in self._optimizer.param_groups:

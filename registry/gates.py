@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from sqlmodel import col, select, update
 
+from registry.errors import NeekoError
 from registry.moves import refuse_under_way
 from registry.seals import digest
 from registry.store import Registry
@@ -114,11 +115,16 @@ def embed_anew(registry: Registry, encoder: str, everybody: Iterable[Vectors]) -
     """Replace vectors with another encoder's: everybody's, or nobody's.
 
     Raises:
-        NeekoError: somebody is being added, who was embedded by the one that goes.
+        NeekoError: somebody is being added, or has moved in meanwhile, who was embedded by the one that goes.
     """
+    by_id = {each.character: each for each in everybody}
+    others = select(Character.id, Character.name).where(Character.status == "ready",
+                                                        col(Character.encoder).is_distinct_from(encoder))  # fmt: skip
     with registry.writing() as session:
         refuse_under_way(session)
-        for each in everybody:
+        if late := [name for number, name in session.exec(others) if number not in by_id]:
+            raise NeekoError(f"{late[0]} moved in meanwhile: repeat it, so that everybody is embedded alike.")
+        for each in by_id.values():
             of_character = update(Character).where(col(Character.id) == each.character)
             session.exec(of_character.values(encoder=encoder, role_embedding=each.role))
             for table, vectors in ((Prototype, each.prototypes), (Probe, each.probes)):

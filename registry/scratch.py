@@ -4,6 +4,7 @@ Knows files and processes; nothing of what is made.
 
 import errno
 import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 from registry.layout import Layout
 from registry.leases import host_name, is_running, owner_tag
 
+MOVING = ".*-*@*-*"  # what `move` calls it on the way
 STALE_SECONDS = 24 * 3600.0  # of a folder whose process cannot be looked at
 
 
@@ -27,9 +29,15 @@ def scratch(layout: Layout, kind: str) -> Iterator[Path]:
         yield folder
 
 
+def half_made(layout: Layout) -> list[Path]:
+    """What lies in scratch, or is on its way from there to another disk."""
+    beside = [*layout.blocks.glob(f"??/{MOVING}"), *layout.models.glob(MOVING)]  # cohorts are swept by their rows
+    return sorted([*layout.scratch.glob("*"), *beside])
+
+
 def is_abandoned(path: Path) -> bool:
-    """Scratch names are kind-pid@host-random; the folder is in use while that process runs, as far as one can see."""
-    pid, _, host = (path.name.split("-")[1] if "-" in path.name else "").partition("@")
+    """The names end in -pid@host-random; it is in use while that process runs, as far as one can see."""
+    pid, _, host = (path.name.rsplit("-", 2)[1] if path.name.count("-") > 1 else "").partition("@")
     if pid.isdecimal() and host == host_name():
         return not is_running(int(pid))
     return time.time() - path.stat().st_mtime > STALE_SECONDS
@@ -42,7 +50,7 @@ def move(folder: Path, target: Path) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        beside = target.with_name(f".{target.name}-{owner_tag()}")
+        beside = target.with_name(f".{target.name}-{owner_tag()}-{secrets.token_hex(4)}")
         try:
             shutil.copytree(folder, beside)
             flush_files(beside, [path.relative_to(beside) for path in beside.rglob("*") if path.is_file()])

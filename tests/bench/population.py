@@ -36,6 +36,6 @@ def crowd(registry: Registry, count: int, width: int, encoder: str) -> None:
     with registry.writing() as session:
         for number, vector in enumerate(vectors):
             made = onboarded(number)
-            session.add(Character(bank_id=row.id or 0, name=f"Character {number}", start=number, stop=number + 1,
+            session.add(Character(bank_id=row.id, name=f"Character {number}", start=number, stop=number + 1,
                                   status="ready", strategy="expand", block=made.block, description=made.description,
                                   role_embedding=vector.tobytes(), encoder=encoder))  # fmt: skip

@@ -3,13 +3,16 @@ what is decided by words alone is tried on the real one; here names decide and e
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlmodel import update
 
 from neekoctl.stage import canonical
 from recipes.sources import DEFAULT_BASE
 from registry.gates import active_gate, probes_of_everybody, prototypes_of
 from registry.store import Registry
+from registry.tables import Character
 from tests.picos import write_profile
 
 pytestmark = pytest.mark.usefixtures("pico_environment")
@@ -205,6 +208,24 @@ def test_a_version_without_a_head_does_not_find_an_older_ones(neekoctl, registry
     assert not left.exists()
     asked = neekoctl("route", "Where do you sleep?", "--gate", "head")
     assert (asked.code, "gate rebuild" in asked.err) == (2, True)
+
+
+@pytest.mark.usefixtures("two")
+def test_an_encoder_that_changes_before_the_reservation_is_met_at_once(
+    neekoctl, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reserve = Registry.reserve
+
+    def embedded_anew_just_before(*arguments: Any) -> Any:
+        with registry.writing() as session:
+            session.exec(update(Character).values(encoder="another@1"))
+        return reserve(*arguments)
+
+    monkeypatch.setattr(Registry, "reserve", embedded_anew_just_before)
+    monkeypatch.setattr("neekoctl.onboarding.set_stage", lambda *_, **__: pytest.fail("a base was loaded for nothing"))
+    refused = neekoctl("add-character", write_profile(tmp_path, "Cat"), *QUICK)
+    assert (refused.code, "embedded by another" in refused.err) == (1, True)
+    assert [row.name for row in registry.characters()] == ["Ant", "Bee"]
 
 
 @pytest.mark.usefixtures("two")

@@ -54,7 +54,7 @@ def move_in(
 def read_on(registry: Registry, row: Character, revision: int) -> None:
     """A reading of somebody at a revision."""
     with registry.writing() as session:
-        session.add(Reading(character_id=row.id or 0, revision=revision, probes=2, nll=1.5, baseline=1.5, found=2,
+        session.add(Reading(character_id=row.id, revision=revision, probes=2, nll=1.5, baseline=1.5, found=2,
                             distinctness={"f" * 64: [0.5]}))  # fmt: skip
 
 

@@ -155,7 +155,7 @@ def test_the_day_of_arrival_is_not_the_day_of_onboarding(registry: Registry, tmp
     load(there, saved(registry, tmp_path / "v.neeko"))
     gate, ant, moved = active_gate(there), there.find("Ant"), arrivals(there)
     assert gate is not None
-    days = [moved[each.id or 0] for each in (dot, ant, there.find("Cub"))]
+    days = [moved[each.id] for each in (dot, ant, there.find("Cub"))]
     assert days == sorted(days)
     assert ant.created_at < days[0] < gate.created_at < days[1]
 

@@ -34,7 +34,7 @@ def _stored(registry: Registry, name: str) -> str:
 def state(registry: Registry) -> list[tuple[str, int, int, str, list[str]]]:
     handles = registry.handles()
     return [
-        (row.name, row.start, row.stop, row.block or "", sorted(handles[row.id or 0])) for row in registry.characters()
+        (row.name, row.start, row.stop, row.block or "", sorted(handles[row.id])) for row in registry.characters()
     ]
 
 
@@ -55,6 +55,14 @@ def test_nobody_is_embedded_anew_while_somebody_is_added(registry: Registry) -> 
     registry.release(held)
     embed_anew(registry, "two@2", anew)
     assert registry.find("Ant").encoder == "two@2"
+
+
+def test_whoever_moves_in_while_all_are_embedded_anew_is_not_left_out(registry: Registry) -> None:
+    anew = [Vectors(settle(registry, "Ant", encoder="one@1").id, b"", {}, {})]
+    settle(registry, "Bee", encoder="one@1")
+    with pytest.raises(NeekoError, match="Bee moved in meanwhile"):
+        embed_anew(registry, "two@2", anew)
+    assert registry.find("Ant").encoder == "one@1"
 
 
 def test_going_back_restores_ranges_names_aliases_and_blocks(registry: Registry) -> None:
@@ -120,8 +128,7 @@ def test_a_block_that_was_pruned_is_named_and_nobody_is_moved(registry: Registry
 
 def rebuild(registry: Registry, encoder: str) -> None:
     """As `gate rebuild --encoder` does."""
-    for row in registry.characters():
-        embed_anew(registry, encoder, [Vectors(row.id or 0, b"", {}, {})])
+    embed_anew(registry, encoder, [Vectors(row.id, b"", {}, {}) for row in registry.characters()])
     put_gate(registry, encoder, {}, {})
 
 
