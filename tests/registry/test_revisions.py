@@ -33,9 +33,7 @@ def _stored(registry: Registry, name: str) -> str:
 
 def state(registry: Registry) -> list[tuple[str, int, int, str, list[str]]]:
     handles = registry.handles()
-    return [
-        (row.name, row.start, row.stop, row.block or "", sorted(handles[row.id])) for row in registry.characters()
-    ]
+    return [(row.name, row.start, row.stop, row.block or "", sorted(handles[row.id])) for row in registry.characters()]
 
 
 def test_every_move_is_a_revision_the_newest_first(registry: Registry) -> None:

@@ -41,6 +41,7 @@ def write(cast: "Study", shipped: "Study") -> None:
             date=f"{datetime.now(UTC):%Y-%m-%d}", exchanges=cast.exchanges, probes=cast.probes,
             questions=six.tokens.shape[1], seeds=_seeds(six), draws=DRAWS, gate=six.found_by_the_gate,
             findings="\n".join(f"- {line}" for line in (*_findings(six), _collapse(six, cast), *_reached(arrivals))),
+            starter_findings="\n".join(f"- {line}" for line in _of_the_shipped(four, shipped)),
             table="\n".join(_table(six)), pairs="\n".join(_pairs(six)), shipped=_measured(four, shipped),
             starters="\n".join(_table(four)), starter_pairs="\n".join(_pairs(four)),
             tried="\n".join(_tried(cast)), names=" | ".join(six.people), rule="---|" * (len(six.people) + 1),
@@ -157,6 +158,11 @@ def _findings(results: Results) -> Iterator[str]:
     yield f"By likelihood: {_ranked(results)} (≈: not told apart from the next); the paper has HyCoRA first."
 
 
+def _of_the_shipped(results: Results, shipped: "Study") -> Iterator[str]:
+    if results.seeds:
+        yield from (*_findings(results), _collapse(results, shipped))
+
+
 def _collapse(results: Results, cast: "Study") -> str:
     alike, start = results.told_apart(HYCORA.name), untrained_likeness(cast.bank.base.shapes, HYCORA, len(cast.people))
     verdict = "collapsed: all A are one" if alike > COLLAPSED else "not collapsed"
@@ -197,7 +203,8 @@ stopped on. Some settings of the product were chosen with these questions in vie
 Seeds measured: {seeds}. *Distinctness* is how many nats a token a reply is less likely under the block of the nearest
 other character, everything else as it was; where all have one block it is zero. Intervals hold 95 % of {draws} draws
 of a bootstrap over characters, seeds and questions, and every way is read on the same draw. ROUGE-L and BLEU are of
-greedy replies of 64 tokens at most. Every reading that the figures are made of is a line of [hycora/*.jsonl](hycora).
+greedy replies of 64 tokens at most. Four characters whose voices lie further apart follow further down. Every
+reading that the figures are made of is a line of [hycora/*.jsonl](hycora).
 
 {findings}
 
@@ -236,6 +243,9 @@ tried.
 ## The same with the four characters that ship with the project
 
 {shipped}
+Most questions were put to all four of them, and everybody answers in words of one's own.
+
+{starter_findings}
 
 | way | perplexity | distinctness | ROUGE-L | BLEU | cosine of A | best step |
 |---|---|---|---|---|---|---|
