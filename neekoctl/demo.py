@@ -96,14 +96,14 @@ def _compare(before: dict[str, tuple[str, str]], after: dict[str, tuple[str, str
 
 def _farewell(layout: Layout, newcomer: str, seconds: float) -> None:
     home = f"export {HOME_VARIABLE}={shlex.quote(str(layout.home))}"
-    _title(f"Done in {seconds / 60:.1f} minutes. Three commands to try next (in this home)")
+    _title(f"Done in {seconds / 60:.1f} minutes. Three commands to try next, in this home (the next demo empties it)")
     command = Path(sys.executable).parent / "neekoctl"
     shown = shlex.quote(str(command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command))
     for line in (
         f"{home}",
         f'{shown} chat --as "{newcomer}"',
         f"{shown} history",
-        f'{shown} profile new "Your Character"',
+        f'{shown} show "{newcomer}"',
     ):
         out().print(f"  {line}", markup=False, soft_wrap=True)
 
