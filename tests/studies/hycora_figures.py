@@ -22,8 +22,8 @@ def scattered(blocks: Sequence[Block], half: str) -> np.ndarray:
     from sklearn.manifold import TSNE
 
     points = torch.stack([_layers(block, half) for block in blocks])  # (n, layers, numbers)
-    flat = points.flatten(0, 1).numpy()
-    drawn = TSNE(perplexity=min(30, len(flat) // 4), init="pca", random_state=0).fit_transform(flat)
+    flat = points.flatten(0, 1).double().numpy()  # other threads, other sums: the map would differ
+    drawn = TSNE(perplexity=min(30, len(flat) // 4), init="pca", random_state=0, method="exact").fit_transform(flat)
     found: np.ndarray = drawn.reshape(*points.shape[:2], 2)
     return found
 
