@@ -57,7 +57,7 @@ class Boundary(TyperGroup):
             raise typer.Exit(1) from None
         except Exception as error:  # noqa: BLE001  the last wall before the user
             if ctx.params.get("debug") or not _is_expected(error):
-                _document(getattr(error, "format_message", str)(), error)  # a usage error, which Typer tells
+                _document(_told_by_others(error), error)
                 raise
             sentence = _sentence(error)
             unsaid = "--resume" not in sentence and _trained_on_the_way(ctx)
@@ -66,14 +66,14 @@ class Boundary(TyperGroup):
 
 
 def _trained_on_the_way(ctx: typer.Context) -> bool:
-    """Whether a training was saved since this command, one that trains, began."""
-    from registry.errors import NeekoError
-    from registry.layout import Layout
-
+    """Whether a training of this command was saved since it began."""
     if ctx.invoked_subcommand not in ("add-character", "cohort"):
         return False
-    with suppress(NeekoError, OSError):  # no home, or somebody else's checkpoint that is gone by now
-        return any(path.stat().st_mtime >= STARTED for path in Layout.default().checkpoints.glob("*.safetensors"))
+    from neekoctl.underway import left
+    from registry.errors import NeekoError
+
+    with suppress(NeekoError, OSError):  # no home, or what was there is gone by now
+        return any(path.stat().st_mtime >= STARTED for path in left())
     return False
 
 
@@ -81,6 +81,14 @@ def _is_expected(error: Exception) -> bool:
     from registry.errors import NeekoError
 
     return isinstance(error, (NeekoError, OSError)) and not isinstance(error, BrokenPipeError)
+
+
+def _told_by_others(error: Exception) -> str:
+    """A usage error, which Typer tells, or what ends in a traceback; nothing of an exit."""
+    if isinstance(error, (typer.Exit, typer.Abort)):
+        return ""
+    told = getattr(error, "format_message", None)
+    return str(told() if told else error) or type(error).__name__
 
 
 def _sentence(error: Exception) -> str:

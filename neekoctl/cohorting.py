@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neekoctl.certifying import THOROUGH, Finding, Witness, bear_witness, compare, first_reading, read
@@ -56,7 +55,7 @@ def train(registry: Registry, group: Group, screen: Screen, *, only_better: bool
     with _reserved(registry, group) as reservations:
         refuse_another_encoder(registry, texts.provenance)  # from here on nobody is embedded anew
         run, arrivals, moving, finding = _together(stage, group, spoken, reservations, screen, only_better)
-    for path in run.checkpoints:
+    for path in registry.layout.checkpoints_of(run.name):
         path.unlink(missing_ok=True)
     came = [each.plan.profile.name for each in moving if each.plan.replaced is None]
     gate = refit_gate(registry, came, texts, screen, accept=group.wanted.accept_gate) if moving else None
@@ -111,7 +110,7 @@ class Training:
     state: State
     speed: float
     seconds: float
-    checkpoints: list[Path]
+    name: str  # of its checkpoints
 
     def read(self, place: int) -> list[Score]:
         """How likely a member's probes are under its block."""
@@ -124,15 +123,14 @@ def _learned(stage: Stage, group: Group, spoken: Sequence[Spoken], renew: Callab
              screen: Screen) -> Training:  # fmt: skip
     from recipes.cohort import Learning
     from recipes.cohort_file import Cohort
-    from recipes.own_part import completed, own_checkpoint, own_parts
+    from recipes.own_part import completed, own_parts
     from recipes.running import Run
 
     started, registry = time.monotonic(), stage.registry
     members = [_member_of(stage, plan, words) for plan, words in zip(group.plans, spoken, strict=True)]
     encoder = spoken[0].texts.provenance if group.recipe.persona else None
-    checkpoint = registry.layout.checkpoint(group.digest(encoder))
-    checkpoints = [checkpoint, *(own_checkpoint(checkpoint, place) for place in range(len(members)))]
-    begin(checkpoints, group.wanted.resume, screen)
+    checkpoint = registry.layout.checkpoint(name := group.digest(encoder))
+    begin(registry.layout, name, group.wanted.resume, screen)
     report, learning = reporting(screen, renew), Learning(stage.bank, members, group.recipe, group.wanted.seed)
     screen.say(f"{len(members)} learn together")
     run = Run(learning, group.recipe, checkpoint)
@@ -141,7 +139,7 @@ def _learned(stage: Stage, group: Group, spoken: Sequence[Spoken], renew: Callab
     blocks = completed(learning, own_parts(learning, report, checkpoint, screen.say), screen.say)
     cohort = Cohort(group.wanted.name, next_version(registry, group.wanted.name), learning.network,
                     [each.name for each in members], encoder, learning.personas)  # fmt: skip
-    return Training(learning, cohort, blocks, state, run.speed, time.monotonic() - started, checkpoints)
+    return Training(learning, cohort, blocks, state, run.speed, time.monotonic() - started, name)
 
 
 def _member_of(stage: Stage, plan: Plan, spoken: Spoken) -> Member:

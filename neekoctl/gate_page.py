@@ -42,9 +42,8 @@ def _share(value: float | None) -> str:
 def _confusion(confusion: dict[str, Any]) -> Any:
     from plotly import graph_objects
 
-    heat = graph_objects.Heatmap(
-        z=confusion["counts"], x=confusion["given_to"], y=confusion["owners"], colorscale="Blues"
-    )
+    columns, rows = ([escape(name) for name in confusion[key]] for key in ("given_to", "owners"))
+    heat = graph_objects.Heatmap(z=confusion["counts"], x=columns, y=rows, colorscale="Blues")
     figure = graph_objects.Figure(heat)
     return figure.update_layout(title="Whose questions went to whom", yaxis={"autorange": "reversed"})
 

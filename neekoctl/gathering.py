@@ -14,7 +14,7 @@ from neekoctl.checks.tolerances import Tolerances
 from neekoctl.planning import Plan, namesake
 from neekoctl.request import Request
 from neekoctl.scaffold import UNFINISHED, is_unfinished
-from neekoctl.stage import canonical, choose_bank
+from neekoctl.stage import choose_bank, existing_banks
 from neekoctl.underway import Screen
 from recipes.cohort_recipe import CohortRecipe, load_cohort_recipe
 from registry.cohorts import cohorts, dialogues, refuse_bad_name, versions
@@ -151,6 +151,14 @@ def _resident(registry: Registry, row: Character) -> Person:
         raise UsageError(f"The profile that is kept of {row.name} is no valid one: name its file instead.") from None
 
 
+def _over(registry: Registry, base: str | None) -> set[int | None]:
+    """The banks over a base, or all; none where there is none yet."""
+    try:
+        return {bank.id for bank in existing_banks(registry, base)}
+    except UsageError:
+        return set()
+
+
 def _bank(registry: Registry, wanted: Wanted, residents: Sequence[Character], screen: Screen) -> Bank:
     """The bank they all live in, else the one that newcomers would."""
     banks = {row.bank_id for row in residents}
@@ -158,8 +166,9 @@ def _bank(registry: Registry, wanted: Wanted, residents: Sequence[Character], sc
         raise UsageError("A cohort is over one base model, and these live over different ones: name others.")
     if not banks:
         return choose_bank(registry, wanted.base, say=screen.say)
+    over = _over(registry, wanted.base)
     home = next(bank for bank in registry.banks() if bank.id in banks)
-    if wanted.base not in (None, home.base) and canonical(registry, wanted.base) != home.base:
+    if home.id not in over:
         raise UsageError(f"{residents[0].name} lives over {home.base}, and the cohort is to be over {wanted.base}: "
                          f"name others, or train one over {home.base} (leave --base out).")  # fmt: skip
     return home

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neekoctl import kinship, planning
@@ -93,7 +92,7 @@ def _make_and_commit(
     residents, depth = _residents(registry, plan), _depth(plan)
     screen.say(f"witnessing the residents before: {len(residents)}")
     before = bear_witness(stage, residents, renew, depth)
-    begin(_checkpoints(registry, plan), plan.request.resume, screen)
+    begin(registry.layout, plan.digest, plan.request.resume, screen)
     made = _strategy(plan.request.strategy)(task)
     made, reservation, digest, probes = _stored(stage, plan, made, reservation, spoken, screen)
     screen.say(f"witnessing the residents after: {len(residents)}")
@@ -101,15 +100,10 @@ def _make_and_commit(
     finding, readings = compare(before, after), [*first_reading(probes), *read(registry, residents, after)]
     registry.renew(reservation)
     row = registry.commit(reservation, onboarded(stage, plan, made, digest, probes, finding, spoken, readings))
-    for kept in _checkpoints(registry, plan):
+    for kept in registry.layout.checkpoints_of(plan.digest):  # of `auto` several
         kept.unlink(missing_ok=True)
     gate = refit_gate(registry, [plan.profile.name], spoken.texts, screen, accept=plan.request.accept_gate)
     return {**_document(row, plan, made, finding, time.monotonic() - started), "gate": gate}
-
-
-def _checkpoints(registry: Registry, plan: Plan) -> list[Path]:
-    """What runs of this plan left, one of `auto` several."""
-    return list(registry.layout.checkpoints.glob(f"{plan.digest}*"))
 
 
 def _depth(plan: Plan) -> Depth:

@@ -98,6 +98,8 @@ def plan(registry: Registry, request: Request, say: Callable[[str], None]) -> Pl
     cohort = _cohort(registry, request, recipe, bank, say)
     found = Plan(request, profile, recipe, parts, bank, choice, replaced=replaced)
     if cohort is None:
+        if request.strategy == "auto" and choice is None:
+            refuse_nothing_to_learn(profile.name, parts.train, "add some, since there is nobody to start from")
         return found
     _refuse_idle_settings(request, cohort, parts)
     return _coming_to(found, cohort)

@@ -50,9 +50,21 @@ class Village(pytest.Collector):
         home = self.config.getoption("--neeko-home")
         return Registry(Layout(Path(home).expanduser().absolute()) if home else Layout.default())
 
-    @cached_property
+    @property
     def document(self) -> dict[str, Any]:
-        """What the check found; taken once."""
+        """What the check found; it runs once, and what goes wrong is everybody's error."""
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return self._outcome
+
+    @cached_property
+    def _outcome(self) -> dict[str, Any] | Exception:
+        try:
+            return self._checked()
+        except Exception as error:  # noqa: BLE001  kept, to be raised for each
+            return error
+
+    def _checked(self) -> dict[str, Any]:
         from neekoctl.checks.checking import check
         from neekoctl.checks.scope import Scope
         from neekoctl.checks.tolerances import FILE, tolerances

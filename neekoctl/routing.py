@@ -57,13 +57,15 @@ class Texts:
 
 
 def texts_of(registry: Registry, name: str | None, say: Say) -> Texts:
-    """The encoder called `name`, else the one everybody was embedded by. Named at a new place it is followed there."""
+    """The encoder called `name`, else the one everybody was embedded by. Named at a new place it is followed there; and
+    under another name than theirs it goes by theirs."""
     if name is not None:
         named = Texts(registry, canonical(registry, name), say)
         if Path(named.name).is_absolute():
             follow_encoder(registry, named.provenance)
-        return named
     kept = encoder_in_use(registry)
+    if name is not None and not (kept and kept.endswith(f"@{named.fingerprint}")):
+        return named
     return Texts(registry, canonical(registry, name_of(kept) if kept else DEFAULT_ENCODER), say)
 
 

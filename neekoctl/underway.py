@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from neekoctl.stage import Stage
 from registry.errors import LeaseLost, NeekoError
+from registry.layout import Layout
 from registry.store import Registry, Reservation
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 RENEW_SECONDS = 60.0  # between two renewals of a lease
 COPIES_IN_A_CHECKPOINT = 5  # of the factors: themselves, mean, best and two moments
+
+
+_begun: list[tuple[Layout, str]] = []  # what this process trains
 
 
 class Screen(Protocol):
@@ -44,14 +48,21 @@ def refuse_full_disk(stage: Stage, ranks: int, runs: int = 1) -> None:
                          f"needed: free some space or set NEEKOCTL_HOME elsewhere.")  # fmt: skip
 
 
-def begin(checkpoints: Iterable[Path], resume: bool, screen: Screen) -> None:
-    """From these checkpoints, or without them at the beginning."""
-    kept = [path for path in checkpoints if path.exists()]
+def begin(layout: Layout, run: str, resume: bool, screen: Screen) -> None:
+    """From the checkpoints of a run, or without them at the beginning."""
+    _begun.append((layout, run))
+    kept = layout.checkpoints_of(run)
     if resume:
         screen.say("going on from where a run stopped" if kept else "nothing to resume: starting at the beginning")
         return
     for path in kept:
         path.unlink(missing_ok=True)
+
+
+def left() -> list[Path]:
+    """The checkpoints of what this process has begun in its home."""
+    here = Layout.default()
+    return [path for layout, run in _begun if layout == here for path in layout.checkpoints_of(run)]
 
 
 def renewing(registry: Registry, reservations: Sequence[Reservation]) -> Callable[[], None]:

@@ -68,6 +68,10 @@ class Layout:
         """Of an unfinished training, which is named by all that decides its outcome."""
         return self.checkpoints / f"{run}.safetensors"
 
+    def checkpoints_of(self, run: str) -> list[Path]:
+        """All that there are of it: several blocks may be trained on the way."""
+        return sorted(self.checkpoints.glob(f"{run}*.safetensors"))
+
     @property
     def scratch(self) -> Path:
         """Half-made things; whatever lies here belongs to a running process or to nobody."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
+
+NO_XML = re.compile("[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def write(document: dict[str, Any], path: Path) -> None:
@@ -50,5 +53,5 @@ def _case(name: str, section: dict[str, Any], who: str, complaints: list[str], u
 
 
 def _printable(text: str) -> str:
-    """XML has no place for control characters, not even escaped."""
-    return "".join(letter if letter.isprintable() or letter in "\t\n" else "\ufffd" for letter in text)
+    """XML has no place for control characters, not even escaped (XML 1.0, production 2)."""
+    return NO_XML.sub("\ufffd", text)

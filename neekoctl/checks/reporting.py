@@ -3,6 +3,7 @@ Computes nothing of the check."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,9 +30,12 @@ class Reports:
         Raises:
             UsageError: a report would overwrite a folder, or cannot be written where it is to lie.
         """
-        for path in (self.junit, self.html):
-            if path is not None:
+        try:
+            for path in filter(None, (self.junit, self.html)):
                 _refuse_unwritable(path)
+        except UsageError as error:
+            self._annotate(str(error))
+            raise
         try:
             yield self
         except (NeekoError, OSError) as error:
@@ -43,6 +47,9 @@ class Reports:
             from neekoctl.checks import junit
 
             junit.write_error(sentence, _ready(self.junit))
+        self._annotate(sentence)
+
+    def _annotate(self, sentence: str) -> None:
         if self.github:
             from neekoctl.checks import github
 
@@ -68,6 +75,8 @@ class Reports:
 def _refuse_unwritable(path: Path) -> None:
     if path.is_dir():
         raise UsageError(f"{path} is a folder: name the file to write the report to.")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise UsageError(f"{path} may not be written over: name another file.")
     try:
         with TemporaryFile(dir=_ready(path).parent):
             pass

@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from neekoctl.checks import junit
 from registry.store import Registry
 from tests.neekoctl.conftest import NAMES
 from tests.neekoctl.faults import change_alpha, checked, edit_a_probe, flip_a_byte, overwrite_with, row_of
@@ -97,6 +98,11 @@ def test_junit_has_a_suite_a_section_and_a_case_a_character(neekoctl, registry: 
     assert failed == ["Bee"]
     assert [case.get("name") for case in suites["neekoctl.gate"].iter("testcase")] == [*NAMES, "(everybody)"]
     assert root.get("failures") == "1"
+
+
+def test_letters_that_join_stay_in_a_report() -> None:
+    said = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645\xa0\u3000x"
+    assert junit._printable(f"{said}\x1b[2J\x00") == f"{said}\ufffd[2J\ufffd"
 
 
 def test_who_was_not_judged_is_skipped_and_not_passed(neekoctl, registry: Registry, tmp_path: Path) -> None:

@@ -26,6 +26,11 @@ def test_turns_that_no_longer_fit_are_forgotten_for_good(inhabited: Registry) ->
     assert said_to.history[-2] == {"role": "user", "content": "And now?"}
 
 
+def test_a_temperature_that_is_no_number_is_refused_before_a_base_is_loaded(neekoctl) -> None:
+    done = neekoctl("chat", "--bare", "--once", "Hi", "--temperature", "nan")
+    assert (done.code, "--temperature" in done.err, "loading" in done.err) == (2, True, False)
+
+
 def test_a_termination_ends_a_chat_that_ctrl_c_would_not(inhabited: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = iter([KeyboardInterrupt, Terminated])
     monkeypatch.setattr("sys.stdin", type("Terminal", (), {"isatty": lambda _: True})())

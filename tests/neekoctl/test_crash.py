@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from neekoctl.render import TrainingScreen
+from registry.layout import Layout
 from registry.store import Registry
 from tests.conftest import write_profile
 
@@ -127,3 +128,11 @@ def test_two_commands_at_once_get_different_ranges_or_a_sentence(
     assert any("being added by another command" in error or "already answers" in error for error in errors)
     assert not any("Traceback" in error for error in errors)
     assert sorted((row.start, row.stop) for row in registry.characters()) == [(0, 8), (8, 16)]
+
+
+def test_somebody_elses_checkpoint_is_not_called_ones_own(neekoctl, moth: Path, layout: Layout) -> None:
+    layout.checkpoints.mkdir(parents=True)
+    (layout.checkpoints / f"{'a' * 64}.safetensors").write_bytes(b"another training's, saved a moment ago")
+    moth.with_suffix(".jsonl").unlink()
+    done = neekoctl("add-character", moth, "--preset", "quick")
+    assert (done.code, "--resume" in done.err) == (1, False), done.err

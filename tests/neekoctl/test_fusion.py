@@ -342,3 +342,11 @@ def test_a_resident_of_another_base_cannot_be_a_parent(neekoctl, cub: Path, tmp_
     assert "Dot lives on another base" in refused(neekoctl, cub, *FUSE, "--from", "Dot")
     plan = neekoctl("add-character", cub, *FUSE, "--dry-run", "--json").document
     assert {each["character"] for each in plan["neighbours"]} == {"Ant", "Bee"}
+
+
+def test_auto_with_nothing_to_go_by_is_refused_before_anything_is_loaded(neekoctl, tmp_path: Path) -> None:
+    profile = tmp_path / "ghost.yaml"
+    profile.write_text("name: Ghost\npersona: Ghost says nothing to anybody, ever.\ndialogues: []\n")
+    for dry in ((), ("--dry-run",)):
+        done = neekoctl("add-character", profile, "--strategy", "auto", *dry)
+        assert (done.code, "nobody to start from" in done.err, "loading" in done.err) == (1, True, False), done.err

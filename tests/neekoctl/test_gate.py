@@ -10,7 +10,7 @@ from sqlmodel import update
 
 from neekoctl.stage import canonical
 from recipes.sources import DEFAULT_BASE
-from registry.gates import active_gate, probes_of_everybody, prototypes_of
+from registry.gates import active_gate, encoder_in_use, probes_of_everybody, prototypes_of
 from registry.store import Registry
 from registry.tables import Character
 from tests.picos import write_profile
@@ -185,6 +185,27 @@ def test_an_encoder_that_moved_is_followed(neekoctl, tmp_path: Path, pico_encode
     assert neekoctl("route", "Hello", "--encoder", new).code == 0
     checked = neekoctl("check", "--json")
     assert (checked.code, "the gate is not checked" in checked.err) == (0, False)
+
+
+@pytest.mark.usefixtures("two")
+def test_the_same_encoder_at_another_place_is_the_same(
+    neekoctl, registry: Registry, tmp_path: Path, pico_encoder: Path
+) -> None:
+    kept = encoder_in_use(registry)
+    copy = tmp_path / "copy"
+    shutil.copytree(pico_encoder, copy)
+    assert neekoctl("route", "Bee, hello!", "--encoder", copy).code == 0
+    assert neekoctl("add-character", write_profile(tmp_path, "Cat"), *QUICK, "--encoder", copy).code == 0
+    assert {row.encoder for row in registry.residents()} == {kept}
+
+
+@pytest.mark.usefixtures("two")
+def test_names_are_no_markup_on_the_page(neekoctl, registry: Registry, tmp_path: Path) -> None:
+    assert neekoctl("add-character", write_profile(tmp_path, "<b>Cat"), *QUICK).code == 0
+    assert neekoctl("gate", "report", "--html", tmp_path / "gate.html").code == 0
+    page = (tmp_path / "gate.html").read_text()
+    assert "&lt;b&gt;Cat" in page
+    assert "<b>Cat" not in page.replace(r"\u003c", "<").replace(r"\u003e", ">")
 
 
 @pytest.mark.usefixtures("two")
