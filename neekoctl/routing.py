@@ -33,11 +33,12 @@ class Texts:
     registry: Registry
     name: str
     say: Say
+    place: str | None = None  # where it lies, if not under its name
     _model: Encoder | None = None
 
     @property
     def folder(self) -> Path:
-        return local_folder(self.registry.layout, self.name, say=self.say)
+        return local_folder(self.registry.layout, self.place or self.name, say=self.say)
 
     @property
     def fingerprint(self) -> str:
@@ -59,14 +60,16 @@ class Texts:
 def texts_of(registry: Registry, name: str | None, say: Say) -> Texts:
     """The encoder called `name`, else the one everybody was embedded by. Named at a new place it is followed there; and
     under another name than theirs it goes by theirs."""
-    if name is not None:
-        named = Texts(registry, canonical(registry, name), say)
-        if Path(named.name).is_absolute():
-            follow_encoder(registry, named.provenance)
+    if name is None:
+        kept = encoder_in_use(registry)
+        return Texts(registry, canonical(registry, name_of(kept) if kept else DEFAULT_ENCODER), say)
+    named = Texts(registry, canonical(registry, name), say)
+    if Path(named.name).is_absolute():
+        follow_encoder(registry, named.provenance)
     kept = encoder_in_use(registry)
-    if name is not None and not (kept and kept.endswith(f"@{named.fingerprint}")):
-        return named
-    return Texts(registry, canonical(registry, name_of(kept) if kept else DEFAULT_ENCODER), say)
+    if kept is not None and kept.endswith(f"@{named.fingerprint}"):
+        return Texts(registry, name_of(kept), say, place=named.name)
+    return named
 
 
 def nobody_yet() -> NeekoError:
