@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from neekoctl.gating import route_probe, sampled
+from neekoctl.gating import route_probe, sampled, share
 from neekoctl.routing import Router
 from recipes.gate import Decision
 from registry.errors import NothingToCheck
@@ -37,10 +37,10 @@ def report(registry: Registry, router: Router) -> dict[str, Any]:
     return {
         "version": version.version if version else None,
         "questions": len(probes),
-        "top_1": _mean(right),
+        "top_1": share(right),
         "decisions": dict(Counter(each.outcome for each in decisions)),
-        "decided": _mean([each.outcome == "match" for each in decisions]),
-        "accuracy_when_decided": _mean([one == owner for one, owner, each in zip(chosen, owners, decisions, strict=True)
+        "decided": share([each.outcome == "match" for each in decisions]),
+        "accuracy_when_decided": share([one == owner for one, owner, each in zip(chosen, owners, decisions, strict=True)
                                         if each.outcome == "match"]),
         "characters": _by_character(owners, chosen),
         "confusion": _confusion(owners, chosen),
@@ -51,10 +51,6 @@ def report(registry: Registry, router: Router) -> dict[str, Any]:
 
 def _first(router: Router, decision: Decision) -> str:
     return router.people[decision.candidates[0].owner].name if decision.candidates else decision.outcome
-
-
-def _mean(values: Sequence[bool]) -> float | None:
-    return sum(values) / len(values) if values else None
 
 
 def _by_character(owners: list[str], chosen: list[str]) -> list[dict[str, Any]]:

@@ -74,8 +74,12 @@ class Routed:
     @property
     def accuracy(self) -> float | None:
         """The share that still reaches its owner: given to it, or asked back about."""
-        reached = sum(reaches(where, self.owners[probe]) for probe, where in self.routed.items())
-        return reached / self.questions if self.questions else None
+        return share([reaches(where, self.owners[probe]) for probe, where in self.routed.items()])
+
+
+def share(hits: Sequence[bool]) -> float | None:
+    """How many of them; none of nothing."""
+    return sum(hits) / len(hits) if hits else None
 
 
 def reaches(where: str, owner: str) -> bool:
@@ -164,8 +168,7 @@ def _fitted(roles: Roles, nobody: np.ndarray, *, head: bool) -> tuple[dict[str, 
 
 def _first_routed(residents: Sequence[tuple[Probe, str]]) -> float | None:
     """The share of the probes that reached their owners on the day they moved in, or when that was last accepted."""
-    known = [reaches(probe.routed, owner) for probe, owner in residents if probe.routed is not None]
-    return sum(known) / len(known) if known else None
+    return share([reaches(probe.routed, owner) for probe, owner in residents if probe.routed is not None])
 
 
 def _write_head(registry: Registry, version: int, head: np.ndarray | None) -> None:

@@ -30,11 +30,11 @@ class Host:
     stage: Stage | None = None
     _conversation: Conversation | None = None
     _asked: str | None = None  # what waits for an answer to "who is meant?"
-    _before: tuple[list[str], Character | None, str | None] = ([], None, None)  # the last turn
+    _before: tuple[list[str], Character | None, str | None] = field(default_factory=lambda: ([], None, None))
 
     def turn(self, text: str) -> tuple[Conversation | None, str]:
         """Who answers what; nobody (None) when the user must say first who is meant."""
-        self._before = list(self.turns), self.speaker, self._asked
+        self._before = list(self.turns), self.speaker, self._asked  # for `take_back`
         decision = self.decision = self.router.route([*self.turns, text], self.speaker)
         if self._asked is not None and decision.owner is not None and self._is_only_an_answer(text):
             text = self._asked

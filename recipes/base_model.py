@@ -106,20 +106,19 @@ def _reads_on(model: Any) -> bool:
     """Whether a later token changes nothing before it, and one that is read after a cache is as if all were read."""
     from transformers import DynamicCache
 
-    first, other = (torch.tensor([[0, 1, last]], device=model.device) for last in (0, 1))
-    cache = DynamicCache()
+    both, cache = torch.tensor([[0, 1, 0], [0, 1, 1]], device=model.device), DynamicCache()
     try:
-        whole, changed = (model(input_ids=each).logits.float() for each in (first, other))
-        model(input_ids=first[:, :2], past_key_values=cache, use_cache=True)
-        places = torch.tensor([[2]], device=model.device)
-        last = model(input_ids=first[:, 2:], position_ids=places, past_key_values=cache, use_cache=True).logits.float()
+        whole, changed = model(input_ids=both).logits.float()
+        model(input_ids=both[:1, :2], past_key_values=cache, use_cache=True)
+        place = torch.tensor([[2]], device=model.device)
+        last = model(input_ids=both[:1, 2:], position_ids=place, past_key_values=cache, use_cache=True).logits.float()
     except torch.OutOfMemoryError:
         raise
     except Exception:  # noqa: BLE001  a model of another kind may raise anything
         return False
     near = (ROUNDING if model.dtype == torch.float32 else COARSE) * float(whole.abs().max())
-    causal = torch.allclose(whole[:, :2], changed[:, :2], rtol=0.0, atol=near)
-    return causal and torch.allclose(whole[:, 2:], last, rtol=0.0, atol=near)
+    causal = torch.allclose(whole[:2], changed[:2], rtol=0.0, atol=near)
+    return causal and torch.allclose(whole[2:], last[0], rtol=0.0, atol=near)
 
 
 def find_projections(model: nn.Module) -> dict[str, Projection]:

@@ -37,8 +37,7 @@ BROKEN = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error, EO
 
 def _would_swell(content: bytes) -> bool:
     """Whether a reader would take the deflated member for a bomb: a long history is the same rows many times."""
-    packed = len(zlib.compress(content)) - ZLIB_FRAME
-    return len(content) > max(SMALL, SWELLING * packed)
+    return len(content) > SMALL and len(content) > SWELLING * (len(zlib.compress(content)) - ZLIB_FRAME)
 
 
 class Writer:

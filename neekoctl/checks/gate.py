@@ -13,7 +13,7 @@ from typing import Any
 from neekoctl.checks.findings import Checked, Route
 from neekoctl.checks.tolerances import Tolerances
 from neekoctl.checks.verdicts import flips, is_loss, mcnemar
-from neekoctl.gating import judge, reaches
+from neekoctl.gating import judge, reaches, share
 from neekoctl.routing import Router, texts_of
 from registry.errors import BlockDamaged, EncoderMismatch, NeekoError
 from registry.gates import active_gate, fingerprint
@@ -44,8 +44,8 @@ def section(registry: Registry, found: Sequence[Checked], allowed: Tolerances, s
         "version": version.version if version else None,
         "questions": len(routes),
         "unrouted": unrouted,
-        "accuracy_baseline": _share([reaches(route.then, route.owner) for route in routes]),
-        "accuracy_now": _share([reaches(route.now, route.owner) for route in routes]),
+        "accuracy_baseline": share([reaches(route.then, route.owner) for route in routes]),
+        "accuracy_now": share([reaches(route.now, route.owner) for route in routes]),
         "p": mcnemar(lost, gained),
         "flips": [
             {**vars(route), "lost": route.lost}
@@ -55,10 +55,6 @@ def section(registry: Registry, found: Sequence[Checked], allowed: Tolerances, s
         "why": why,
         "complaints": complaints,
     }
-
-
-def _share(hits: Sequence[bool]) -> float | None:
-    return sum(hits) / len(hits) if hits else None
 
 
 def _route(registry: Registry, found: Sequence[Checked], say: Say) -> int:
