@@ -51,7 +51,7 @@ class Boundary(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, typer.Abort):  # the latter at a question
             going_on = f" but the state of its training: {RESUME}" if _trained_on_the_way(ctx) else ""
             _explain(f"Stopped; nothing half-made was kept{going_on}.", None)
             raise typer.Exit(1) from None
@@ -85,7 +85,7 @@ def _is_expected(error: Exception) -> bool:
 
 def _told_by_others(error: Exception) -> str:
     """A usage error, which Typer tells, or what ends in a traceback; nothing of an exit."""
-    if isinstance(error, (typer.Exit, typer.Abort)):
+    if isinstance(error, typer.Exit):
         return ""
     told = getattr(error, "format_message", None)
     return str(told() if told else error) or type(error).__name__

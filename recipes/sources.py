@@ -272,25 +272,34 @@ def fingerprint(layout: Layout, folder: Path, *, fresh: bool = False) -> str:
 
     Remembered beside the sizes and times of the files; `fresh` reads every byte again.
     """
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights or not (folder / "config.json").is_file():
+    weights, settings = _weights(folder), folder / "config.json"
+    if not weights or not settings.is_file():
         raise BaseError(f"{folder} has no config.json with safetensors weights: only safetensors are loaded.")
     notes = layout.models / "fingerprints.json"
-    stamp = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in [folder / "config.json", *weights]]
+    stamp = [[name, path.stat().st_size, path.stat().st_mtime_ns]
+             for name, path in {settings.name: settings, **weights}.items()]  # fmt: skip
     known = _read_notes(notes)
     entry = known.get(str(folder))
     if not fresh and entry and entry["stamp"] == stamp:
         return str(entry["fingerprint"])
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = json.loads(settings.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise BaseError(f"{folder / 'config.json'} is no JSON ({error}): fetch the model again.") from error
+        raise BaseError(f"{settings} is no JSON ({error}): fetch the model again.") from error
     kept = {key: value for key, value in config.items() if key not in VOLATILE_CONFIG}
-    lines = [json.dumps(kept, sort_keys=True), *(f"{file_digest(path)}  {path.name}" for path in weights)]
+    lines = [json.dumps(kept, sort_keys=True), *(f"{file_digest(path)}  {name}" for name, path in weights.items())]
     found = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     known[str(folder)] = {"stamp": stamp, "fingerprint": found}
     _write_notes(notes, known)
     return found
+
+
+def _weights(folder: Path) -> dict[str, Path]:
+    """Files by name; the further modules of an encoder have theirs in folders of their own."""
+    found = sorted(folder.glob("*.safetensors"))
+    if (folder / "modules.json").is_file():
+        found += sorted(folder.glob("*/*.safetensors"))
+    return {path.relative_to(folder).as_posix(): path for path in found}
 
 
 def _read_notes(path: Path) -> dict[str, dict[str, Any]]:

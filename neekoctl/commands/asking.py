@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from registry.errors import UsageError
+from registry.errors import NeekoError, UsageError
 
 
 def ask(yes: bool, to: str) -> None:
@@ -12,9 +12,9 @@ def ask(yes: bool, to: str) -> None:
 
     Raises:
         UsageError: there is no terminal to ask at.
-        typer.Exit: it is not.
+        NeekoError: it is not.
     """
     if not yes and not sys.stdin.isatty():
         raise UsageError(f"Without a terminal nobody can be asked: repeat with --yes to {to}.")
     if not yes and not typer.confirm(f"{to[0].upper()}{to[1:]}?", err=True):
-        raise typer.Exit(1)
+        raise NeekoError("You said no, and nothing was changed.")

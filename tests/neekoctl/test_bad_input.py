@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sqlmodel import text
@@ -108,6 +109,17 @@ def test_a_command_that_fails_prints_one_document_where_one_is_wanted(neekoctl, 
     done = neekoctl(*words, "--json")
     assert done.code in (1, 2)
     assert set(done.document) == {"error", "kind"}
+
+
+@pytest.mark.parametrize(("answer", "told"), [("n\n", "You said no"), ("", "Stopped")], ids=["no", "nothing"])
+def test_whoever_does_not_say_yes_is_told_that_nothing_was_changed(
+    neekoctl, monkeypatch, answer: str, told: str
+) -> None:
+    terminal = SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr("neekoctl.commands.asking.sys", terminal)
+    done = neekoctl("rollback", 0, "--json", stdin=answer)
+    document = json.loads(done.out[done.out.index("{") :])  # behind the answer, which the runner shows
+    assert (done.code, document["error"].startswith(told)) == (1, True)
 
 
 def test_no_disk_space(neekoctl, moth: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -485,6 +485,17 @@ def test_the_weights_of_every_shard_count(copy: Path, layout: Layout) -> None:
     assert len({before, after, fingerprint(layout, copy)}) == 3
 
 
+def test_the_weights_of_an_encoders_further_modules_count(copy: Path, layout: Layout) -> None:
+    dense = copy / "2_Dense" / "model.safetensors"
+    dense.parent.mkdir()
+    dense.write_bytes(b"x")
+    as_a_base = fingerprint(layout, copy)
+    (copy / "modules.json").write_text("[]", encoding="utf-8")
+    before = fingerprint(layout, copy)
+    dense.write_bytes(b"y")
+    assert len({as_a_base, before, fingerprint(layout, copy, fresh=True)}) == 3
+
+
 def test_what_is_remembered_is_used_until_a_file_changes(copy: Path, layout: Layout) -> None:
     """Bytes changed behind an unchanged size and time are seen only by a fresh reading."""
     before, weights = fingerprint(layout, copy), copy / "model.safetensors"
