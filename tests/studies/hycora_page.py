@@ -44,8 +44,8 @@ def write(cast: "Study", shipped: "Study") -> None:
             starter_findings="\n".join(f"- {line}" for line in _of_the_shipped(four, shipped)),
             table="\n".join(_table(six)), pairs="\n".join(_pairs(six)), shipped=_measured(four, shipped),
             starters="\n".join(_table(four)), starter_pairs="\n".join(_pairs(four)),
-            tried="\n".join(_tried(cast)), names=" | ".join(six.people), rule="---|" * (len(six.people) + 1),
-            characters="\n".join(_characters(six)), parameters="\n".join(_parameters(cast)),
+            tried="\n".join(_tried(cast)), characters="\n".join(_characters(six)),
+            starter_characters="\n".join(_characters(four)), parameters="\n".join(_parameters(cast)),
             columns=" | ".join(map(str, ROLES)), came=len(arrivals.people), arrivals=len(arrivals.seeds), turns=TURNS,
             newcomers="\n".join(_newcomers(arrivals)), arrived="\n".join(_arrived(arrivals)),
             capacity="\n".join(_capacity(cast.path.with_name("capacity.jsonl"))), facts=len(FACTS), words=WORDS,
@@ -108,13 +108,21 @@ def _is_read(cast: "Study", way: Way) -> bool:
 
 
 def _characters(results: Results) -> Iterator[str]:
-    """Perplexity and distinctness of everybody, means over seeds."""
-    for way in results.ways:
-        nll = [-results.of(name, likelihood, way) for name in results.people]
-        apart = [results.of(name, distinctness, way) for name in results.people]
-        told = [f"{np.exp(one):.2f}" + ("" if np.isnan(two) else f" ({two:+.3f})")
-                for one, two in zip(nll, apart, strict=True)]  # fmt: skip
-        yield f"| {way} | {' | '.join(told)} |"
+    """Everybody's means over seeds, in two tables."""
+    for title, told in (("perplexity (distinctness)", _likely), ("ROUGE-L (BLEU)", _alike)) if results.seeds else ():
+        yield from ("", f"| {title} | {' | '.join(results.people)} |", "|---|" + "---|" * len(results.people))
+        for way in results.ways:
+            yield f"| {way} | {' | '.join(told(results, name, way) for name in results.people)} |"
+
+
+def _likely(results: Results, name: str, way: str) -> str:
+    perplexity, apart = np.exp(-results.of(name, likelihood, way)), results.of(name, distinctness, way)
+    return f"{perplexity:.2f}" + ("" if np.isnan(apart) else f" ({apart:+.3f})")
+
+
+def _alike(results: Results, name: str, way: str) -> str:
+    """What is written with what was said."""
+    return f"{results.of(name, rouge, way):.3f} ({results.of(name, bleu, way):.3f})"
 
 
 def _parameters(cast: "Study") -> Iterator[str]:
@@ -234,10 +242,7 @@ their seven hundred tokens, and rises only after the first of two epochs. So wit
 training here. The authors' program takes the mean of either, which weighs it some ninety times as much: see what was
 tried.
 
-## Perplexity (distinctness), character by character
-
-| way | {names} |
-|{rule}
+## Character by character
 {characters}
 
 ## The same with the four characters that ship with the project
@@ -254,6 +259,7 @@ Most questions were put to all four of them, and everybody answers in words of o
 | HyCoRA is better than | likelihood | distinctness | ROUGE-L | BLEU |
 |---|---|---|---|---|
 {starter_pairs}
+{starter_characters}
 
 ## What was tried to make the half one's own, and to tune what it is compared with (seed 0)
 

@@ -152,6 +152,9 @@ def test_the_page_says_what_was_measured(base: BaseModel, tmp_path: Path, monkey
     assert "ROUGE-L: **HyCoRA is not told apart from shared LoRA**" in text
     assert [f"(at most {target}: {verdict})" in text for target, verdict in
             zip(TARGETS.values(), ("reached", "missed", "reached"), strict=True)] == [True] * 3  # fmt: skip
+    by_person = [line for line in text.splitlines() if line.startswith(f"| {HYCORA.name} | 4.06 (+0.200) | ")]
+    assert [line.count("(+0.200)") for line in by_person] == [len(ROLES)] * 2
+    assert text.count(f"| {HYCORA.name} |" + " 0.300 (0.100) |" * len(ROLES)) == 2
     assert f"| {TRIED[0].name} | " in text and f"| {TRIED[1].name} | " not in text
     assert {path.name for path in (tmp_path / "docs").glob("*.svg")} == {"hycora.svg", "hycora-halves.svg"}
 
@@ -163,7 +166,7 @@ def test_what_is_not_whole_has_no_rows_yet(base: BaseModel, tmp_path: Path, monk
     monkeypatch.setattr(hycora_page, "PAGE", tmp_path / "docs" / "hycora.md")
     hycora_page.write(elsewhere, study(base, tmp_path / "four", readings()[:1]))
     rows = [line for line in (tmp_path / "docs" / "hycora.md").read_text().splitlines() if f"| {SHARED.name} |" in line]
-    assert len(rows) == 5  # table, differences, by character, tried, parameters: none of the shipped ones
+    assert len(rows) == 6  # table, differences, twice by character, tried, parameters: none of the shipped ones
     assert not (tmp_path / "docs" / "hycora-halves.svg").exists()
 
 
