@@ -257,7 +257,7 @@ def main(folder: Path) -> None:
         partial(newcomers.run, first, tuple(TARGETS)),
         partial(shipped.run_all, TABLE, first),
         partial(newcomers.run, first),
-        Capacity(cast.bank, cast.path.with_name("capacity.jsonl"), cast.report).run,
+        Capacity(cast.bank, cast.path.with_name("capacity.jsonl"), WORK / "capacity", cast.report).run,
         partial(cast.run_all, TRIED, first),
         *(partial(study.run_all, TABLE, seed) for seed in more for study in studies),
     ):

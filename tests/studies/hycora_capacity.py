@@ -67,12 +67,12 @@ class Question:
 
 
 class Capacity:
-    """What was measured so far."""
+    """What was measured so far; `work` keeps the state of a training that is not at its end."""
 
-    def __init__(self, bank: Bank, path: Path, report: Callable[[Progress], None], settings: Sequence[str] = SETTINGS,
-                 ) -> None:  # fmt: skip
+    def __init__(self, bank: Bank, path: Path, work: Path, report: Callable[[Progress], None],
+                 settings: Sequence[str] = SETTINGS) -> None:  # fmt: skip
         self.bank, self.form = bank, PromptForm(bank.base.tokenizer)
-        self.path, self.report, self.settings = path, report, settings
+        self.path, self.work, self.report, self.settings = path, work, report, settings
         self.cells = {cell.key: cell for cell in common.stored(self.path, Cell)}
 
     def run(self, amounts: Sequence[int] = ROLES, spaces: Sequence[tuple[int, int]] = SPACES) -> None:
@@ -89,9 +89,11 @@ class Capacity:
         widths = (f"character_width={embedding}", f"bottleneck={bottleneck}")
         recipe = load_cohort_recipe("hycora", (*self.settings, *widths))
         learning = Learning(self.bank, members, recipe, seed=0)
-        state = Run(learning, recipe).go(self.report)
+        checkpoint = self.work / f"{roles}-{embedding}-{bottleneck}.safetensors"
+        state = Run(learning, recipe, checkpoint).go(self.report)
         learned, told = (sum(self.told(learning, place, life, wording) for place, life in enumerate(lives))
                          for wording in (LEARNED, ASKED))  # fmt: skip
+        checkpoint.unlink(missing_ok=True)
         return Cell(roles, embedding, bottleneck, learned, told, roles * len(FACTS), state.step)
 
     def rows(self, life: Sequence[str]) -> list[Row]:

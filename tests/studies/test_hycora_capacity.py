@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from recipes import running
 from recipes.bank import Bank
 from recipes.base_model import BaseModel
 from tests.studies.hycora_capacity import ASKED, FACTS, LEARNED, WORDS, Capacity, _lives
@@ -15,7 +16,7 @@ SETTINGS = ("contrast=0", "batch=6", "rank=4", "hidden_width=16", "learning_rate
 
 @pytest.fixture
 def capacity(base: BaseModel, tmp_path: Path) -> Capacity:
-    return Capacity(Bank(base), tmp_path / "cells.jsonl", lambda _: None, SETTINGS)
+    return Capacity(Bank(base), tmp_path / "cells.jsonl", tmp_path / "work", lambda _: None, SETTINGS)
 
 
 def test_every_fact_has_as_many_words(capacity: Capacity) -> None:
@@ -42,4 +43,20 @@ def test_a_killed_run_goes_on(capacity: Capacity, tmp_path: Path, monkeypatch: p
     cell = capacity.cells[3, 8, 4]
     assert (cell.asked, cell.steps) == (9, 3) and 0 <= cell.told <= 9 and 0 <= cell.learned <= 9
     monkeypatch.setattr(Capacity, "measure", lambda *_: pytest.fail("it was measured already"))
-    Capacity(capacity.bank, tmp_path / "cells.jsonl", lambda _: None, SETTINGS).run((3,), ((8, 4),))
+    Capacity(capacity.bank, capacity.path, tmp_path / "work", lambda _: None, SETTINGS).run((3,), ((8, 4),))
+
+
+def test_a_killed_training_goes_on_from_where_it_was(capacity: Capacity, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "CHECKPOINT_SECONDS", 0.0)
+    seen: list[int] = []
+
+    def killed_once(progress: running.Progress) -> None:
+        seen.append(progress.step)
+        if seen == [1, 2]:
+            raise KeyboardInterrupt
+
+    capacity.report = killed_once
+    with pytest.raises(KeyboardInterrupt):
+        capacity.run((3,), ((8, 4),))
+    capacity.run((3,), ((8, 4),))
+    assert seen == [1, 2, 3] and not list(capacity.work.iterdir())
