@@ -2,8 +2,7 @@
 way they fall, from the results.
 """
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -11,8 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tests.studies import common
 from tests.studies.bootstrap import DRAWS, Interval
-from tests.studies.hycora_capacity import FACTS, WORDS
+from tests.studies.hycora_capacity import FACTS, SPACES, WORDS
+from tests.studies.hycora_capacity import ROLES as CROWDS
+from tests.studies.hycora_capacity import Cell as Crowd
 from tests.studies.hycora_figures import ROLES, untrained_likeness
 from tests.studies.hycora_newcomers import AMOUNTS, METHODS, TARGETS, TURNS, Newcomers
 from tests.studies.hycora_plots import WRITTEN, draw, halves, numbers, ways
@@ -33,28 +35,32 @@ COLLAPSED = 0.95  # mean cosine of A from which `cohort show` warns
 def write(cast: "Study", shipped: "Study") -> None:
     """docs/studies/hycora.md and its plots beside it, of what is whole so far."""
     six, four = (Results(list(study.cells.values()), [way.name for way in TABLE]) for study in (cast, shipped))
-    came = Newcomers(cast).cells
+    came, crowds = Newcomers(cast).cells, common.stored(cast.path.with_name("capacity.jsonl"), Crowd)
     arrivals = Arrivals(list(came.values()), [cell for cell in cast.cells.values() if cell.way == BASE])
     PAGE.parent.mkdir(parents=True, exist_ok=True)
     PAGE.write_text(
         TEXT.format(
             date=f"{datetime.now(UTC):%Y-%m-%d}", exchanges=cast.exchanges, probes=cast.probes,
             questions=six.tokens.shape[1], seeds=_seeds(six), draws=DRAWS, gate=six.found_by_the_gate,
-            findings="\n".join(f"- {line}" for line in (*_findings(six), _collapse(six, cast), *_reached(arrivals))),
-            starter_findings="\n".join(f"- {line}" for line in _of_the_shipped(four, shipped)),
+            findings=_listed(*_findings(six), _collapse(six, cast), *_reached(arrivals), *_held(crowds)),
+            starter_findings=_listed(*_of_the_shipped(four, shipped)),
             table="\n".join(_table(six)), pairs="\n".join(_pairs(six)), shipped=_measured(four, shipped),
             starters="\n".join(_table(four)), starter_pairs="\n".join(_pairs(four)),
             tried="\n".join(_tried(cast)), characters="\n".join(_characters(six)),
             starter_characters="\n".join(_characters(four)), parameters="\n".join(_parameters(cast)),
             columns=" | ".join(map(str, ROLES)), came=len(arrivals.people), arrivals=len(arrivals.seeds), turns=TURNS,
             newcomers="\n".join(_newcomers(arrivals)), arrived="\n".join(_arrived(arrivals)),
-            capacity="\n".join(_capacity(cast.path.with_name("capacity.jsonl"))), facts=len(FACTS), words=WORDS,
+            capacity="\n".join(_capacity(crowds)), facts=len(FACTS), words=WORDS,
         ),
         encoding="utf-8",
     )  # fmt: skip
     draw(PAGE.with_name("hycora.svg"), lambda figure: ways(figure, six, arrivals, cast))
     if all(cast.lies_here(way, six.seeds[0]) for way, _ in WRITTEN):
         draw(PAGE.with_name("hycora-halves.svg"), lambda figure: halves(figure, cast, six))
+
+
+def _listed(*lines: str) -> str:
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def _seeds(results: Results) -> str:
@@ -146,12 +152,10 @@ def _arrived(arrivals: Arrivals) -> Iterator[str]:
         yield f"| {name} | {' | '.join(told)} |"
 
 
-def _capacity(path: Path) -> Iterator[str]:
-    for line in path.read_text().splitlines() if path.exists() else []:
-        cell = json.loads(line)
-        learned, told = (cell[key] / cell["asked"] for key in ("learned", "told"))
-        yield (f"| {cell['roles']} | {cell['embedding']} | {cell['bottleneck']} | {learned:.0%} | {told:.0%} | "
-               f"{cell['steps']} |")  # fmt: skip
+def _capacity(cells: Sequence[Crowd]) -> Iterator[str]:
+    for cell in cells:
+        yield (f"| {cell.roles} | {cell.embedding} | {cell.bottleneck} | {cell.learned / cell.asked:.0%} | "
+               f"{cell.told / cell.asked:.0%} | {cell.steps} |")  # fmt: skip
 
 
 # what the numbers say, in sentences that hold whichever way they fall
@@ -199,6 +203,16 @@ def _reached(arrivals: Arrivals) -> Iterator[str]:
         others = f"; not told apart: {', '.join(alike)}" if alike else ""
         yield (f"A newcomer with {amount} exchanges: {share.shown(signs='.3f')} of the base's perplexity by *{best}*, "
                f"mean of {len(arrivals.people)} newcomers (at most {target}: {met}){others}.")  # fmt: skip
+
+
+def _held(cells: Sequence[Crowd]) -> Iterator[str]:
+    """What the most roles that were tried in every space tell."""
+    whole = [roles for roles in CROWDS if sum(cell.roles == roles for cell in cells) == len(SPACES)]
+    if whole:
+        told = [f"{cell.told / cell.asked:.0%} with d_c {cell.embedding} and k {cell.bottleneck}"
+                for cell in cells if cell.roles == whole[-1]]  # fmt: skip
+        yield (f"Of {whole[-1]} synthetic roles with nothing but e_c to tell them apart, so many facts are told in a "
+               f"wording that was not trained: {', '.join(told)} (chance {1 / WORDS:.0%}).")  # fmt: skip
 
 
 TEXT = """\

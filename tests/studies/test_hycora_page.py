@@ -12,6 +12,8 @@ from recipes.base_model import BaseModel
 from recipes.block import Block, Pair, fresh_block
 from tests.studies import common, hycora_page, hycora_results
 from tests.studies.hycora import BASE, WRITTEN, Cell, Study
+from tests.studies.hycora_capacity import SPACES
+from tests.studies.hycora_capacity import Cell as Crowd
 from tests.studies.hycora_figures import ROLES as MANY
 from tests.studies.hycora_figures import scattered, trained
 from tests.studies.hycora_newcomers import AMOUNTS, METHODS, TARGETS
@@ -168,6 +170,15 @@ def test_what_is_not_whole_has_no_rows_yet(base: BaseModel, tmp_path: Path, monk
     rows = [line for line in (tmp_path / "docs" / "hycora.md").read_text().splitlines() if f"| {SHARED.name} |" in line]
     assert len(rows) == 6  # table, differences, twice by character, tried, parameters: none of the shipped ones
     assert not (tmp_path / "docs" / "hycora-halves.svg").exists()
+
+
+def test_the_most_roles_that_every_space_held_are_told() -> None:
+    held = list(zip(SPACES, (24, 6, 12), strict=True))
+    cells = [Crowd(roles, *space, 24, told, 24, 9) for roles in (8, 64) for space, told in held]
+    (told,) = hycora_page._held(cells)
+    assert told.startswith("Of 64 synthetic roles") and "100% with d_c 128 and k 28, 25% with d_c 8 and k 28" in told
+    assert [line.split()[1] for line in hycora_page._held(cells[:-1])] == ["8"]
+    assert not list(hycora_page._held(cells[:2]))
 
 
 def test_a_beaten_way_is_said_to_be_beaten(results: Results) -> None:
