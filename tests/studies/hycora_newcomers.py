@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from recipes.block import Block
 from recipes.cohort import Learning
 from recipes.cohort_file import Cohort, load_cohort, save_cohort
@@ -31,9 +33,12 @@ TARGETS = {0: 0.66, 8: 0.62, 64: 0.58}  # of the base's perplexity at most, mean
 FINGERPRINT = "study"  # of the base, in the cohorts' files
 TURNS = 2  # of each conversation of a founder's
 COHORTS = {kind: replace(way, changes=("epochs=1",)) for kind, way in (("hycora", HYCORA), ("shared", SHARED))}
+READING = replace(HYCORA, changes=("epochs=1", "persona=true", "id_dropout=0.2"))  # its newcomers bring a profile alone
 HYPER, FROM = "hyper, ", "expand from "
 AFTER = tuple(f"{FROM}{kind}" for kind in COHORTS)
-METHODS = ("fuse", "expand", *(f"{HYPER}{kind}" for kind in COHORTS), f"{FROM}fuse", *AFTER)
+PROFILE = f"{HYPER}profile"
+METHODS = ("fuse", "expand", *(f"{HYPER}{kind}" for kind in COHORTS), PROFILE, f"{FROM}fuse", *AFTER)
+ONCE = ("fuse", PROFILE)  # what exchanges change nothing of
 
 
 @dataclass(frozen=True)
@@ -70,12 +75,12 @@ class Newcomers:
                 say(f"{key[0]}, {key[1]}, {key[2]} exchanges, seed {seed}: {sum(cell.totals) / sum(cell.tokens):.3f}")
 
     def keys(self, seed: int, amounts: tuple[int, ...]) -> Iterator[tuple[str, str, int, int]]:
-        """A newcomer after the other; what needs data only where there is some, a fusion once."""
+        """A newcomer after the other; what needs data only where there is some."""
         for person in self.study.people:
             for method in METHODS:
                 for exchanges in amounts:
                     trains = method == "expand" or method.startswith(FROM)
-                    if (exchanges or not trains) and (method != "fuse" or exchanges == amounts[0]):
+                    if (exchanges or not trains) and (method not in ONCE or exchanges == amounts[0]):
                         yield person.name, method, exchanges, seed
 
     def make(self, name: str, method: str, exchanges: int, seed: int) -> Block:
@@ -98,14 +103,17 @@ class Newcomers:
         return {name: block for name, block in blocks.items() if name != newcomer}
 
     def entry(self, kind: str, newcomer: str, seed: int) -> Entry:
-        return Entry(self.cohort(COHORTS[kind], newcomer, seed), "")
+        if kind in COHORTS:
+            return Entry(self.cohort(kind, COHORTS[kind], newcomer, seed), "")
+        persona = torch.as_tensor(self.study.roles[newcomer]).float()
+        return Entry(self.cohort(kind, READING, newcomer, seed), "", persona)
 
-    def cohort(self, way: Way, newcomer: str, seed: int) -> Cohort:
+    def cohort(self, kind: str, way: Way, newcomer: str, seed: int) -> Cohort:
         """Of everybody else, from its folder when it is there."""
-        folder = self.study.work / "cohorts" / way.kind / str(seed) / newcomer.replace(" ", "-")
+        folder = self.study.work / "cohorts" / kind / str(seed) / newcomer.replace(" ", "-")
         shapes = self.study.bank.base.shapes
         if not (folder / "network.safetensors").is_file():
-            say(f"training the cohort ({way.kind}) that {newcomer} comes to, seed {seed}")
+            say(f"training the cohort ({kind}) that {newcomer} comes to, seed {seed}")
             members = [each for each in self.study.members(seed, TURNS) if each.name != newcomer]
             recipe = load_cohort_recipe(way.kind, way.changes)
             learning = Learning(self.study.bank, members, recipe, seed)

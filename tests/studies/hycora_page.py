@@ -308,11 +308,13 @@ stored has the same size in every way: what is written for a character is an ord
 
 Measured so far: {came} newcomers, seeds: {arrivals}. *fuse* merges the nearest residents' own blocks; *hyper* takes
 what a cohort of the five writes for somebody new, and learns e_c alone where there are exchanges (a shared block has
-none, and stays what it is); *expand* trains a block, from nothing or from one of these. Both cohorts have learned
-from the five's exchanges and from the first {turns} turns of their conversations, once; the blocks that *fuse*
-merges, from the exchanges alone. As in the product, a training that starts from a cohort's block takes the preset
-`gentle`, every other one `standard`, all averaged over the steps; an eighth of the exchanges is kept aside, so that
-with 8 of them one probe may keep a `standard` training at its start. Beethoven has 57 exchanges where 64 are said.
+none, and stays what it is); *hyper, profile* takes what a cohort that reads personas writes for the newcomer's
+(`--from-profile`; each step of its training leaves a fifth of the ids out); *expand* trains a block, from nothing or
+from one of these. The cohorts have learned from the five's exchanges and from the first {turns} turns of their
+conversations, once; the blocks that *fuse* merges, from the exchanges alone. As in the product, a training that starts
+from a cohort's block takes the preset `gentle`, every other one `standard`, all averaged over the steps; an eighth of
+the exchanges is kept aside, so that with 8 of them one probe may keep a `standard` training at its start. Beethoven has
+57 exchanges where 64 are said.
 
 | method | 0 exchanges | 1 | 4 | 8 | 16 | 64 |
 |---|---|---|---|---|---|---|

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tests.studies.bootstrap import DRAWS, Draw, Interval, draws
-from tests.studies.hycora_newcomers import TARGETS
+from tests.studies.hycora_newcomers import PROFILE, TARGETS
 from tests.studies.hycora_ways import INDEPENDENT, NEEKO
 
 if TYPE_CHECKING:
@@ -102,14 +102,15 @@ class Results:
 
 class Arrivals:
     """The cells as arrays, of those newcomers who were measured in every way with as many exchanges as there are
-    targets for, and the base's NLL of the same questions; other amounts where they are whole for these people."""
+    targets for (from a profile, which came later, where it is whole), and the base's NLL of the same questions; other
+    amounts where they are whole for these people."""
 
     def __init__(self, cells: "Sequence[Newcomer]", base: "Sequence[Cell]") -> None:
         self.found = {cell.key: cell for cell in cells}
         self.base = {cell.character: cell for cell in base}
         self.seeds = sorted({cell.seed for cell in cells})
         every = sorted({(cell.method, cell.exchanges) for cell in cells})
-        wanted = [key for key in every if key[1] in TARGETS]
+        wanted = [(method, exchanges) for method, exchanges in every if exchanges in TARGETS and method != PROFILE]
         self.people = [name for name in sorted(self.base) if wanted and self._is_whole(name, wanted)]
         self.keys = [key for key in every if self.people and all(self._is_whole(name, [key]) for name in self.people)]
         self.tokens = np.array([self.base[name].tokens for name in self.people])

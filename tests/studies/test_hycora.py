@@ -77,12 +77,14 @@ def test_a_gate_that_errs_costs_likelihood(study: Study, monkeypatch: pytest.Mon
 
 def test_a_newcomer_is_served_in_every_way_there_is(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hycora_newcomers, "COHORTS", {"hycora": WAYS[2], "shared": WAYS[1]})
+    monkeypatch.setattr(hycora_newcomers, "READING", replace(WAYS[2], changes=(*SMALL, "persona=true")))
     found = Newcomers(study)
     found.run(0, (0, 4))
     assert {cell.method for cell in found.cells.values()} == set(METHODS)
-    assert len(found.cells) == 3 * (1 + 1 + 2 + 2 + 3)
+    assert len(found.cells) == 3 * (1 + 1 + 1 + 2 + 2 + 3)
     by_key = {key[1:3]: cell.totals for key, cell in found.cells.items() if key[0] == "Ant"}
     assert by_key["hyper, hycora", 0] != by_key["hyper, hycora", 4]
+    assert by_key["hyper, profile", 0] != by_key["hyper, hycora", 0]
     assert by_key["hyper, shared", 0] == by_key["hyper, shared", 4]  # nothing in it is anybody's own
     monkeypatch.setattr(Newcomers, "make", lambda *_: pytest.fail("it was measured already"))
     Newcomers(study).run(0, (0, 4))

@@ -16,7 +16,7 @@ from tests.studies.hycora_capacity import SPACES
 from tests.studies.hycora_capacity import Cell as Crowd
 from tests.studies.hycora_figures import ROLES as MANY
 from tests.studies.hycora_figures import scattered, trained
-from tests.studies.hycora_newcomers import AMOUNTS, METHODS, TARGETS
+from tests.studies.hycora_newcomers import AMOUNTS, METHODS, PROFILE, TARGETS
 from tests.studies.hycora_newcomers import Cell as Newcomer
 from tests.studies.hycora_results import Arrivals, Results, distinctness, likelihood, rouge
 from tests.studies.hycora_ways import HYCORA, INDEPENDENT, NEEKO, SHARED, TABLE, TRIED, WITHOUT
@@ -97,9 +97,9 @@ def test_a_share_is_the_mean_of_everybodys_own(results: Results) -> None:
 
 
 def test_who_is_half_measured_takes_nobody_away() -> None:
-    """Ant has been measured with one exchange already, the others have not."""
+    """Ant has been measured with one exchange already and from its profile, the others have not."""
     whole = [came(name, method, 8, nll) for name in ROLES for method, nll in (("expand", 1.5), ("fuse", 1.5))]
-    found = arrivals([*whole, came("Ant", "expand", 1, 1.2)])
+    found = arrivals([*whole, came("Ant", "expand", 1, 1.2), came("Ant", PROFILE, 0, 1.2)])
     assert (found.people, found.keys) == (sorted(ROLES), [("expand", 8), ("fuse", 8)])
     assert found.best(8) == ("expand", ["fuse"])
     assert found.best(1) is None
