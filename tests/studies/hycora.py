@@ -34,7 +34,7 @@ from tests.bench.figure import BENCH_HOME, embedded_base
 from tests.studies import common
 from tests.studies.character_llm import Interviewed, read
 from tests.studies.gate import roles_of
-from tests.studies.hycora_capacity import Capacity
+from tests.studies.hycora_capacity import SPACES, Capacity
 from tests.studies.hycora_ways import INDEPENDENT, TABLE, TRIED, Trained, Way, together
 from tests.studies.starters import starters
 
@@ -250,16 +250,17 @@ def main(folder: Path) -> None:
         studies.append(study)
     cast, shipped = studies
     newcomers = Newcomers(cast)
-    first, *more = SEEDS
+    capacity = Capacity(cast.bank, cast.path.with_name("capacity.jsonl"), WORK / "capacity", cast.report)
+    first, second, third = ([partial(study.run_all, TABLE, seed) for study in studies] for seed in SEEDS)
     for part in (
-        partial(cast.run_all, TABLE, first),
-        partial(cast.run_all, TRIED[:5], first),
-        partial(newcomers.run, first, tuple(TARGETS)),
-        partial(shipped.run_all, TABLE, first),
-        partial(newcomers.run, first),
-        Capacity(cast.bank, cast.path.with_name("capacity.jsonl"), WORK / "capacity", cast.report).run,
-        partial(cast.run_all, TRIED, first),
-        *(partial(study.run_all, TABLE, seed) for seed in more for study in studies),
+        *first,
+        partial(newcomers.run, SEEDS[0], tuple(TARGETS)),
+        partial(newcomers.run, SEEDS[0]),
+        partial(capacity.run, spaces=SPACES[:1]),
+        *second,
+        partial(cast.run_all, TRIED, SEEDS[0]),
+        capacity.run,
+        *third,
     ):
         part()
         hycora_page.write(cast, shipped)
