@@ -8,7 +8,8 @@ from neekoctl.conversation import Conversation
 from neekoctl.routing import Router
 from neekoctl.stage import Say, Stage, bank_of, choose_bank, set_stage
 from recipes.gate import Decision
-from recipes.mentions import words_in
+from recipes.manner import Manner
+from recipes.words import words_in
 from registry.store import Registry
 from registry.tables import Character
 
@@ -36,9 +37,12 @@ class Host:
         """Who answers what; nobody (None) when the user must say first who is meant."""
         self._before = list(self.turns), self.speaker, self._asked  # for `take_back`
         decision = self.decision = self.router.route([*self.turns, text], self.speaker)
-        if self._asked is not None and decision.owner is not None and self._is_only_an_answer(text):
+        refused = self._is_refused(text)
+        if self._asked is not None and self._is_only_an_answer(text, decision):
             text = self._asked
         self._asked = text if decision.outcome == "ambiguous" else None
+        if refused:
+            self.speaker = None
         if decision.outcome == "ambiguous":
             return None, text
         if decision.owner is None:
@@ -47,13 +51,21 @@ class Host:
         self.speaker = self.router.character(decision.owner)
         return self._with(self.speaker), text
 
-    def _is_only_an_answer(self, text: str) -> bool:
-        """Whether it says who is meant, by name or in a few words, and asks nothing else."""
+    def _is_only_an_answer(self, text: str, decision: Decision) -> bool:
+        """Whether it says who is meant, by name (which several may have) or in a few words, and asks nothing else. Who
+        spoke before speaks on whatever is said, so in a few words only another is named."""
         names = self.router.gate.names
         left = names.besides_names(text)
         if names.mentions(text):
             return set(left) <= words_in("courtesy") | words_in("greetings")
-        return len(left) <= WORDS_OF_AN_ANSWER and not text.rstrip().endswith(("?", "？"))
+        is_another = decision.owner is not None and (self.speaker is None or decision.owner != self.speaker.id)
+        return is_another and len(left) <= WORDS_OF_AN_ANSWER and not text.rstrip().endswith(("?", "？"))
+
+    def _is_refused(self, text: str) -> bool:
+        """Whether it is said that the speaker shall not answer."""
+        found = self.router.gate.names.mentions(text)
+        speaker = self.speaker and self.speaker.id
+        return any(each.manner == Manner.REFUSED and speaker in each.owners for each in found)
 
     def question(self) -> str:
         """What to ask the user back."""

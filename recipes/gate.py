@@ -24,7 +24,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from recipes.mentions import Manner, Mention, Names
+from recipes.manner import Manner
+from recipes.mentions import Mention, Names
 from registry.errors import UsageError
 from registry.names import CONTROLS, as_utf8
 from registry.roles import KINDS, Roles

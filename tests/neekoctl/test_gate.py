@@ -155,6 +155,37 @@ def test_a_turn_that_was_taken_back_routes_nobody(registry: Registry) -> None:
 
 
 @pytest.mark.usefixtures("two")
+def test_a_question_waits_until_somebody_else_is_meant(registry: Registry) -> None:
+    """Whoever spoke before speaks on at "never mind": that is no answer to "who is meant?"."""
+    from neekoctl.hosting import Host
+    from neekoctl.routing import Router, texts_of
+    from recipes.gate import Decision
+
+    router = Router(registry, texts_of(registry, None, lambda _: None))
+    host = Host(registry, router, None, lambda _: None)
+    host.turn("Bee, hello!")
+    assert host.turn("Ant, Bee: who sings?")[0] is None
+    assert host.turn("Ant or Bee")[1] == "Ant or Bee"
+    assert host.turn("Ant, Bee: who sings?")[0] is None
+    router.route = lambda turns, speaker: Decision("match", speaker.id, [], "")  # type: ignore[method-assign]
+    assert host.turn("Never mind")[1] == "Never mind"
+
+
+@pytest.mark.usefixtures("two")
+def test_whoever_is_refused_speaks_no_more(registry: Registry) -> None:
+    from neekoctl.hosting import Host
+    from neekoctl.routing import Router, texts_of
+    from recipes.gate import Decision
+
+    router = Router(registry, texts_of(registry, None, lambda _: None))
+    host = Host(registry, router, None, lambda _: None)
+    host.turn("Bee, hello!")
+    router.route = lambda turns, speaker: Decision("ambiguous", None, [], "")  # type: ignore[method-assign]
+    assert host.turn("I don't want to talk to Bee")[0] is None
+    assert host.speaker is None
+
+
+@pytest.mark.usefixtures("two")
 def test_the_report_adds_up_and_draws(neekoctl, registry: Registry, tmp_path: Path) -> None:
     page = tmp_path / "pages" / "gate.html"
     document = neekoctl("gate", "report", "--json", "--html", page).document

@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from recipes.mentions import Manner, Names
+from recipes.manner import Manner
+from recipes.mentions import Names
 
 PEOPLE = {
     1: ["Julius Caesar", "Caesar"],
@@ -138,6 +139,70 @@ def test_whoever_is_called_upon_last_is_meant(text: str, owner: int) -> None:
 )
 def test_spoken_to_is_told_from_spoken_about(text: str, manners: list[tuple[set[int], str]]) -> None:
     assert found(text) == manners
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Hello Caesar.", "Good morning Caesar.", "Hi Caesar \U0001f60a", "Caesar... are you there?",
+     "Caesar - who did it?", "Caesar\nwho did it?", "**Caesar**, who did it?", "@caesar what do you think?",
+     "hey caesar how are you",
+     "caesar what do you think", "ok caesar, your turn", "Caesar please", "What about you caesar?", "bye caesar",
+     "Your turn Caesar", "What do you think, my dear Caesar?", "Good morning, Mr. Caesar", "Mr Caesar, who did it?",
+     "Caesar、who did it?"],
+)  # fmt: skip
+def test_whoever_is_spoken_to_needs_no_comma(text: str) -> None:
+    assert found(text) == [({1}, "ADDRESSED")]
+
+
+@pytest.mark.parametrize(
+    ("text", "manner"),
+    [("It must be Caesar.", "NAMED"), ("You let Caesar down", "NAMED"),
+     ("They say you are as clever as Caesar", "NAMED"), ("If you ask Caesar, he will deny it", "NAMED"),
+     ("You play like Caesar!", "TOPIC"),
+     ("Tell me about men like Caesar", "NAMED"), ("Du bist klüger als Caesar", "NAMED"),
+     ("Antworte als Caesar", "CALLED"), ("Als Caesar: wer bist du?", "CALLED"), ("Could you ask Caesar?", "CALLED"),
+     ("How did you meet Dr. Caesar?", "TOPIC"), ("Not as Dr. Caesar!", "REFUSED"),
+     ("What do you think of Mr. Hyde and Caesar?", "TOPIC"), ("Can you tell me about Caesar?", "NAMED"),
+     ("Tell me about Caesar's childhood", "NAMED"), ("What was Caesar's last word?", "NAMED"),
+     ("hey caesar's dog", "NAMED"), ("Caesar (he was a general) died.", "NAMED")],
+)  # fmt: skip
+def test_what_is_told_of_somebody_calls_upon_nobody(text: str, manner: str) -> None:
+    assert found(text) == [({1}, manner)]
+
+
+OTHERS = Names({1: ["John Watson"], 2: ["Louis XIV"], 3: ["Ada Lovelace"], 4: ["Vincent van Gogh"], 5: ["The Doctor"],
+                6: ["Spider-Man"], 7: ["J.A.R.V.I.S."], 8: ["D.Va"], 9: ["Light Yagami"], 10: ["Joan of Arc"],
+                11: ["Alexander the Great"], 12: ["Winnie the Pooh"], 13: ["佐々木小次郎"], 14: ["Rei"], 15: ["Thanos"],
+                16: ["Harry Potter"], 17: ["Jon Snow"]})  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Answer as John Lennon", "Who was Louis Pasteur?", "Louis XVI, bonjour", "My van broke down.",
+     "Turn on the light!", "Great!", "Great, thanks", "The arc of history", "Thanks!", "Thanks, that helps.",
+     "Hurry!", "Will it snow?",
+     "What is a great idea?", "Switch to English please"],
+)  # fmt: skip
+def test_words_and_strangers_that_share_a_part_of_a_name_are_nobody(text: str) -> None:
+    assert OTHERS.mentions(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "owner"),
+    [("Louis, bonjour", 2), ("Has Watson Tea?", 1), ("John Watson, hi", 1), ("vincent van gogh, hi", 4),
+     ("Gogh, hi", 4), ("hello doctor", 5), ("Doctor, where is it?", 5), ("Spider Man, help", 6), ("spiderman, help", 6),
+     ("Jarvis, lights", 7), ("hey dva!", 8), ("Light, what are you writing?", 9), ("Answer as Light", 9),
+     ("Joan, hi", 10), ("Alexander the Great, hi", 11), ("Pooh, honey!", 12), ("佐々木小次郎さん", 13),
+     ("我想和Rei说话", 14),
+     ("Rei你好", 14), ("Tell me about Snow", 17), ("Snow, do you love her?", 17)],
+)  # fmt: skip
+def test_a_name_is_found_as_people_type_it(text: str, owner: int) -> None:
+    assert [set(each.owners) for each in OTHERS.mentions(text)] == [{owner}]
+
+
+def test_a_stranger_is_no_resident_of_the_same_given_name() -> None:
+    assert OTHERS.stranger("Answer as John Lennon") == "John Lennon"
+    assert OTHERS.stranger("Answer as John Watson") is None
 
 
 @pytest.mark.parametrize(
