@@ -12,6 +12,7 @@ from recipes.engine import Sampling, decode, without_stop
 from recipes.exchanges import Messages, with_system
 from registry.tables import Character
 
+THOUGHT = "</think>"  # ends one
 BASE_SYSTEM = "You are a helpful assistant."
 
 
@@ -56,7 +57,8 @@ class Conversation:
             self.last.text += piece
             yield piece
         self.last.seconds = time.monotonic() - started
-        self.history = [*asked, {"role": "assistant", "content": self.last.text.strip() or "…"}]
+        said = self.last.text.rpartition(THOUGHT)[2].strip()  # templates take thoughts out of what was said
+        self.history = [*asked, {"role": "assistant", "content": said or "…"}]
 
     def _in_the_window(self, asked: Messages, max_new_tokens: int) -> tuple[Messages, list[int]]:
         """The newest turns that fit the base's window, whole exchanges dropped from the oldest on; and as a prompt."""

@@ -39,8 +39,16 @@ class Reply(NamedTuple):
 
     lead: str  # all since the reply before
     words: str
-    whole: str  # with its end of turn, where the template writes one
+    whole: str  # with the end of turn that it has once the talk goes on, where the template writes one
     until: str  # everything up to its end
+
+
+class Frame(NamedTuple):
+    """What a template writes about a reply."""
+
+    header: str  # before it, and not before one that is to come: where `add_generation_prompt` does nothing
+    last: str  # behind the last reply of a talk
+    end: str  # what ends a turn: its own end, or eos where it has none
 
 
 class PromptForm:
@@ -53,13 +61,14 @@ class PromptForm:
         self._template = undated((own.get("default") if isinstance(own, dict) else own) or CHATML)
         self._eos: str = tokenizer.eos_token or ""
         self._has_system = self._accepts_system()
+        self._refuse_what_cannot_go_on()
 
     def prompt(self, messages: Messages) -> list[int]:
         """Tokens up to where the next reply begins."""
         replies = self._replies(messages)
         tokens = [token for each in replies for token in self._encode(each.lead) + self._closed(each)]
         last = replies[-1] if replies else Reply("", "", "", "")
-        return tokens + self._encode(_added(self._render(messages, True), last) + self._frame[0])
+        return tokens + self._encode(_added(self._render(messages, True), last) + self._frame.header)
 
     def answer(self, messages: Messages, reply: list[int], *, ended: bool) -> Row:
         """Tokens up to where the next reply begins, and this one scored; with its end of turn when it has `ended`."""
@@ -83,17 +92,21 @@ class PromptForm:
     @cached_property
     def stop(self) -> list[int]:
         """The tokens that end a turn."""
-        return self._encode(self._frame[1])
+        return self._encode(self._frame.end)
 
     @cached_property
-    def _frame(self) -> tuple[str, str]:
-        """What the template writes before a reply and not before one that is to come (its header, where
-        `add_generation_prompt` does nothing), and what ends a turn: its own end, or eos where it has none."""
+    def _frame(self) -> Frame:
         asked, said = {"role": "user", "content": "a"}, {"role": "assistant", "content": SAID}
         header, _, last = self._reply([asked, said])[1].rpartition(SAID)
         goes_on = self._render([asked, said, asked], False).partition(SAID)[2]
-        end = last if goes_on.startswith(last) else last.removesuffix(self._eos).rstrip()
-        return header if header.strip() else "", end or self._eos
+        return Frame(header if header.strip() else "", last, self._end(last, goes_on) or self._eos)
+
+    def _end(self, last: str, goes_on: str) -> str:
+        """What ends a turn whether or not the talk goes on: what some templates write behind the very last turn (eos,
+        another mark, the header of a reply that nobody asked for) is none of its own."""
+        marks = sorted(filter(goes_on.startswith, self._tokenizer.get_added_vocab()), key=len)
+        endings = [last, last.removesuffix(self._eos).rstrip(), *marks[-1:]]
+        return next(filter(goes_on.startswith, endings), "")
 
     def _closed(self, reply: Reply) -> list[int]:
         """Its words and its end of turn, encoded apart: where the end is plain text its first letters would otherwise
@@ -104,26 +117,32 @@ class PromptForm:
         """Every assistant turn."""
         found: list[Reply] = []
         last = Reply("", "", "", "")
-        header, end = self._frame
+        header, end_of_talk, end = self._frame
         for index, message in enumerate(messages):
             if message["role"] != "assistant":
                 continue
             lead, whole = self._reply(messages[: index + 1])
-            if not whole.endswith(end):  # what some templates write after the very last turn is none of its own
-                whole = whole.removesuffix(self._eos).rstrip()
-            words = whole.removesuffix(end).removeprefix(header)
-            last = Reply(_added(lead, last) + header, words, whole, lead + whole)
+            words = whole.removesuffix(end_of_talk).removeprefix(header)
+            said = words + end if end_of_talk else words
+            last = Reply(_added(lead, last) + header, words, said, lead + header + said)
             found.append(last)
         return found
 
     def _reply(self, messages: Messages) -> tuple[str, str]:
-        """The text before the last message, and its own."""
+        """The text before the last message, and its own. What a prompt begins a reply with (an empty thought) and the
+        talk leaves out later is the prompt's."""
         lead, whole = self._render(messages[:-1], True), self._render(messages, False)
-        if not whole.startswith(lead):
+        same = len(commonprefix([lead, whole]))
+        if same < len(self._render(messages[:-1], False).rstrip()):
             raise BaseError(
                 "The base's chat template rewrites what was said before a reply, so it cannot be trained on."
             )
-        return lead, whole[len(lead) :].rstrip()
+        return lead, whole[same:].rstrip()
+
+    def _refuse_what_cannot_go_on(self) -> None:
+        """Raises BaseError where a template fails at once, or at a second turn."""
+        asked, said = {"role": "user", "content": "a"}, {"role": "assistant", "content": SAID}
+        self.row(with_system("b", [asked, said, asked, said]))
 
     def _render(self, messages: Messages, generate: bool) -> str:
         if not self._has_system:

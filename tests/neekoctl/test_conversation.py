@@ -26,6 +26,13 @@ def test_turns_that_no_longer_fit_are_forgotten_for_good(inhabited: Registry) ->
     assert said_to.history[-2] == {"role": "user", "content": "And now?"}
 
 
+def test_a_thought_is_shown_and_not_remembered(inhabited: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    said_to = Conversation(set_stage(inhabited, inhabited.banks()[0], say=lambda _: None), inhabited.find("Bee"))
+    monkeypatch.setattr(said_to, "_pieces", lambda *_: iter(["<think>Hm.", "</think>\n\nYes."]))
+    assert "".join(said_to.say("Well?", max_new_tokens=4, sampling=Sampling())) == "<think>Hm.</think>\n\nYes."
+    assert said_to.history[-1] == {"role": "assistant", "content": "Yes."}
+
+
 def test_a_temperature_that_is_no_number_is_refused_before_a_base_is_loaded(neekoctl) -> None:
     done = neekoctl("chat", "--bare", "--once", "Hi", "--temperature", "nan")
     assert (done.code, "--temperature" in done.err, "loading" in done.err) == (2, True, False)

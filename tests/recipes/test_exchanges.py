@@ -55,6 +55,25 @@ LATE = (  # tells the system message with the last question, while there is no r
     "{% if loop.last and messages[0]['role'] == 'system' %}{{ messages[0]['content'] }}\n\n{% endif %}"
     "{{ message['content'] }}[/INST]{% else %}{{ message['content'] }}{{ eos_token }}{% endif %}{% endfor %}"
 )
+ALWAYS = (  # writes the header of another reply, asked for or not
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n\n{{ message['content'] }}<|im_end|>{% endfor %}"
+    "{{ '<|im_start|>assistant\n\n' }}"
+)
+RETURNING = (  # ends the talk by another mark than a turn
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}"
+    "{{ '<|endoftext|>' if loop.last and message['role'] == 'assistant' else '<|im_end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+THINKING = (  # every prompt opens a thought, which the newest reply closes, and earlier ones never had
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['role'] == 'assistant' and loop.last %}<think>\n\n</think>\n\n{% endif %}"
+    "{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+)
+PREFILLED = (  # every prompt holds an empty thought, and no reply does
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n<think></think>{% endif %}"
+)
 FORGETFUL = (  # rewrites the question once there is a reply
     "{% for message in messages %}{% if loop.last or message['role'] != 'user' %}{{ message['content'] }}|"
     "{% else %}...|{% endif %}{% endfor %}"
@@ -62,10 +81,12 @@ FORGETFUL = (  # rewrites the question once there is a reply
 TEMPLATES: dict[str, str | None] = {
     "chatml": CHATML, "none": None, "gemma": GEMMA, "silent": SILENT, "open": OPEN, "llama2": LLAMA2,
     "thoughtful": THOUGHTFUL, "headed": HEADED, "bot": BOT, "final": FINAL, "late": LATE,
+    "always": ALWAYS, "returning": RETURNING, "thinking": THINKING, "prefilled": PREFILLED,
 }  # fmt: skip
 END = {"chatml": "<|im_end|>", "none": "<|im_end|>", "gemma": "<end_of_turn>", "silent": "</s>", "open": "<|im_end|>",
        "llama2": " <|im_end|>", "thoughtful": "<|im_end|>", "headed": "<|im_end|>", "bot": "<|im_end|>",
-       "final": "<|end|>", "late": "<|im_end|>"}  # fmt: skip
+       "final": "<|end|>", "late": "<|im_end|>", "always": "<|im_end|>", "returning": "<|im_end|>",
+       "thinking": "<|im_end|>", "prefilled": "<|im_end|>"}  # fmt: skip
 BEFORE = {"llama2": " "}  # what the template writes between the prompt and the words
 
 TALK: Messages = [
@@ -196,7 +217,7 @@ def test_an_end_of_turn_in_plain_text_is_never_one_token_with_a_reply(tokenizer:
 @pytest.mark.parametrize("template", ["{% for message in messages %}", "{{ raise_exception('Not for you') }}"])
 def test_a_template_that_cannot_be_used_is_refused_in_a_sentence(template: str, tokenizer: Any) -> None:
     with pytest.raises(BaseError, match="chat template cannot be used"):
-        form_of(tokenizer, template).row(TALK)
+        form_of(tokenizer, template)
 
 
 def test_a_base_without_a_template_is_asked_in_chatml_after_its_bos(tokenizer: Any) -> None:
@@ -242,9 +263,8 @@ def test_white_space_around_a_reply_never_costs_it_its_end_of_turn(kind: str, co
 
 
 def test_a_template_that_rewrites_what_was_said_is_refused(tokenizer: Any) -> None:
-    form = form_of(tokenizer, FORGETFUL)
     with pytest.raises(BaseError, match="rewrites what was said"):
-        form.row(TALK)
+        form_of(tokenizer, FORGETFUL)
 
 
 def test_the_system_message_comes_first_and_the_conversation_is_left_alone() -> None:
