@@ -63,6 +63,7 @@ TO_ONE = re.compile(  # behind a name without a comma: "ada what do you think"
     re.IGNORECASE,
 )
 OF_ONE = re.compile(r"\b(?:(?:how|where|who|what)\b[^.!?,;]*\byou|thanks|thank you|bye|goodbye|your turn)\s*$", re.I)
+ACTED = re.compile(rf"\*[^*\n]{{0,100}}\b(?:to|at|towards?){DEAR}", re.IGNORECASE)  # "*turns to Ada* Well?"
 GOES_ON = "'’(&/\"“"  # behind a name that nobody is spoken to by
 
 
@@ -122,13 +123,15 @@ def is_set_apart(text: str, start: int, end: int) -> bool:
 
 
 def _is_spoken_to(text: str, start: int, end: int) -> bool:
-    """The same where punctuation is left out: "hey ada how are you", "ada what do you think", "how are you ada"."""
+    """The same where punctuation is left out: "hey ada how are you", "ada what do you think", "how are you ada"; or
+    turned to by what is played."""
     before, behind = sentence_until(text, start), text[end : end + REACH].lstrip()
     if is_possessive(text, end):
         return False
     greets = [word.key for word in words(before)]
     at_front = set(greets) <= words_in("salutations") and (bool(greets) or bool(TO_ONE.match(behind)))
-    return at_front or bool(OF_ONE.search(before)) and behind[:1] in ("", *"?!.")
+    at_back = bool(OF_ONE.search(before)) and behind[:1] in ("", *"?!.")
+    return at_front or at_back or bool(ACTED.search(before))
 
 
 def is_listed(text: str, before: int, start: int, end: int) -> bool:

@@ -148,7 +148,7 @@ def test_spoken_to_is_told_from_spoken_about(text: str, manners: list[tuple[set[
      "hey caesar how are you",
      "caesar what do you think", "ok caesar, your turn", "Caesar please", "What about you caesar?", "bye caesar",
      "Your turn Caesar", "What do you think, my dear Caesar?", "Good morning, Mr. Caesar", "Mr Caesar, who did it?",
-     "Caesar、who did it?"],
+     "Caesar、who did it?", "*turns to Caesar* What do you think?", "*smiles at old Caesar* Are you well?"],
 )  # fmt: skip
 def test_whoever_is_spoken_to_needs_no_comma(text: str) -> None:
     assert found(text) == [({1}, "ADDRESSED")]
@@ -164,7 +164,8 @@ def test_whoever_is_spoken_to_needs_no_comma(text: str) -> None:
      ("How did you meet Dr. Caesar?", "TOPIC"), ("Not as Dr. Caesar!", "REFUSED"),
      ("What do you think of Mr. Hyde and Caesar?", "TOPIC"), ("Can you tell me about Caesar?", "NAMED"),
      ("Tell me about Caesar's childhood", "NAMED"), ("What was Caesar's last word?", "NAMED"),
-     ("hey caesar's dog", "NAMED"), ("Caesar (he was a general) died.", "NAMED")],
+     ("hey caesar's dog", "NAMED"), ("*looks at Caesar's hands* Do you write?", "TOPIC"),
+     ("*thinks of Caesar* Do you know him?", "TOPIC"), ("Caesar (he was a general) died.", "NAMED")],
 )  # fmt: skip
 def test_what_is_told_of_somebody_calls_upon_nobody(text: str, manner: str) -> None:
     assert found(text) == [({1}, manner)]
