@@ -2,7 +2,7 @@
 Knows names and words; nothing of vectors, models or who is likely to be meant.
 
 What stands inside quotation marks or code is somebody else's words and names nobody, unless the name is all that is
-quoted.
+quoted, or the quotation all that is said.
 """
 
 import re
@@ -12,7 +12,7 @@ from itertools import islice
 from unicodedata import normalize
 
 from recipes.manner import ASKED, CALL, Manner, is_listed, is_set_apart, manner
-from recipes.words import Word, sentence_until, tidied, words, words_in
+from recipes.words import PLAYED, Word, sentence_until, tidied, words, words_in
 
 LONGEST_NAME = 8  # words
 MOST = 100  # names of one text
@@ -26,6 +26,11 @@ QUOTED = re.compile(
     r"```(?:(?!```).){0,4000}```|`[^`]{0,400}`|\"[^\"]{0,2000}\"|“[^”]{0,2000}”|„[^“”]{0,2000}[“”]|«[^»]{0,2000}»"
     r"|「[^」]{0,2000}」|(?<!\w)'[^'\n]{0,200}'(?!\w)",
     re.DOTALL,
+)
+SPEECH = re.compile(r"\"[^\"]{0,2000}\"|“[^”]{0,2000}”|„[^“”]{0,2000}[“”]|«[^»]{0,2000}»|「[^」]{0,2000}」")
+MARKS_OF_SPEECH = str.maketrans(dict.fromkeys('"“”„«»「」', " "))
+I_SAY = re.compile(
+    r"\W*(?:i\s+(?:say|ask|tell|whisper|shout|reply|answer|call|murmur|mutter|smile|nod|laugh)\b.*)?", re.I | re.S
 )
 CASTING = (r"(?i:answer|speak|reply|respond|act|talk|pose|go on|continue)\b[^.!?,;]{0,80}?\b(?i:as)"
            r"|(?i:pretend\s+to\s+be|switch\s+to)")  # fmt: skip
@@ -102,7 +107,10 @@ class Names:
         return [word.key for word in words(text) if not any(each.start <= word.start < each.end for each in found)]
 
     def _without_quotes(self, text: str) -> str:
-        """Blanks for what is quoted, so that places stay what they are; a quoted name alone stays readable."""
+        """Blanks for what is quoted, so that places stay what they are; a quoted name alone stays readable, and so does
+        what whoever plays a part says: `*walks in* "Hello Ada!"`."""
+        if SPEECH.search(text) and I_SAY.fullmatch(PLAYED.sub(" ", SPEECH.sub(" ", text))):
+            return text.translate(MARKS_OF_SPEECH)
 
         def blank(match: re.Match[str]) -> str:
             inner = tuple(word.key for word in words(match[0]))

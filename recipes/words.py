@@ -19,6 +19,7 @@ MARKS = "".join(letter for letter in map(chr, range(0x300, 0x10000)) if category
 LETTERS = rf"(?:[^\W_{CJK}][{MARKS}]*)+"  # vowel signs are marks in Indic scripts, and no \w
 WORD = re.compile(rf"[{CJK}]|{LETTERS}(?:['’-]{LETTERS})*")
 SENTENCE_END = re.compile(r"[.!?。！？\n]")
+PLAYED = re.compile(r"\*[^*\n]{1,400}\*")  # what is done in a part, between asterisks
 ABBREVIATED = re.compile(r"\b(mrs?|ms|dr|prof|st|mme|jr)\.", re.IGNORECASE)  # their stop ends no sentence
 
 
@@ -57,8 +58,8 @@ def words(text: str) -> Iterator[Word]:
 
 
 def sentence_until(text: str, place: int) -> str:
-    """What of a sentence stands before a place in it."""
-    return SENTENCE_END.split(text[max(0, place - REACH) : place])[-1]
+    """What of a sentence stands before a place in it, what was done before it left out."""
+    return SENTENCE_END.split(PLAYED.sub(" ", text[max(0, place - REACH) : place]))[-1]
 
 
 def sentence_from(text: str, place: int) -> str:

@@ -209,10 +209,20 @@ def test_a_stranger_is_no_resident_of_the_same_given_name() -> None:
 @pytest.mark.parametrize(
     "text",
     ['Translate: "Answer as Caesar."', "What does `as Cleopatra` mean?", "He said “be Caesar now” and left.",
-     "```\nanswer as Caesar\n```", "Er rief: «Kleopatra, komm!»"],
+     "```\nanswer as Caesar\n```", "Er rief: «Kleopatra, komm!»",
+     '"Et tu, Caesar" - who said that?'],
 )  # fmt: skip
 def test_somebody_elses_words_name_nobody(text: str) -> None:
     assert found(text) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['*walks in* "Hello Caesar, are you well?"', '"Caesar, what do you think?"', '“Hello Caesar!” I say, and sit down.',
+     "*walks in* Hello Caesar, are you well?", '"Caesar!" *waves* "Well?"'],
+)  # fmt: skip
+def test_whoever_plays_a_part_speaks_between_quotation_marks(text: str) -> None:
+    assert found(text) == [({1}, "ADDRESSED")]
 
 
 def test_a_name_that_is_all_that_is_quoted_is_a_name() -> None:
