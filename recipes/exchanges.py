@@ -18,6 +18,7 @@ Messages = list[dict[str, str]]
 TODAY = re.compile(r"strftime_now\(\s*(['\"])(.*?)\1\s*\)")
 DAY = datetime(2024, 7, 26)  # for ever: that of templates which know none
 SAID = "qzsaid"  # found again in whatever a template makes of it
+EXCHANGE: Messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": SAID}]
 
 CHATML = (
     "{{ bos_token or '' }}"
@@ -96,9 +97,8 @@ class PromptForm:
 
     @cached_property
     def _frame(self) -> Frame:
-        asked, said = {"role": "user", "content": "a"}, {"role": "assistant", "content": SAID}
-        header, _, last = self._reply([asked, said])[1].rpartition(SAID)
-        goes_on = self._render([asked, said, asked], False).partition(SAID)[2]
+        header, _, last = self._reply(EXCHANGE)[1].rpartition(SAID)
+        goes_on = self._render([*EXCHANGE, *EXCHANGE[:1]], False).partition(SAID)[2]
         return Frame(header if header.strip() else "", last, self._end(last, goes_on) or self._eos)
 
     def _end(self, last: str, goes_on: str) -> str:
@@ -141,8 +141,7 @@ class PromptForm:
 
     def _refuse_what_cannot_go_on(self) -> None:
         """Raises BaseError where a template fails at once, or at a second turn."""
-        asked, said = {"role": "user", "content": "a"}, {"role": "assistant", "content": SAID}
-        self.row(with_system("b", [asked, said, asked, said]))
+        self.row(with_system("b", EXCHANGE * 2))
 
     def _render(self, messages: Messages, generate: bool) -> str:
         if not self._has_system:

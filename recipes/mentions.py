@@ -22,12 +22,10 @@ SHORTEST_SMALL_SLIP = 7  # the same where it is written small: "black holes" are
 
 ROMAN = set("IVXLC")  # what kings and popes are told apart by
 JOINTS = re.compile(r"[\s'’-]+")  # of a name; people leave them out
-QUOTED = re.compile(
-    r"```(?:(?!```).){0,4000}```|`[^`]{0,400}`|\"[^\"]{0,2000}\"|“[^”]{0,2000}”|„[^“”]{0,2000}[“”]|«[^»]{0,2000}»"
-    r"|「[^」]{0,2000}」|(?<!\w)'[^'\n]{0,200}'(?!\w)",
-    re.DOTALL,
-)
 SPEECH = re.compile(r"\"[^\"]{0,2000}\"|“[^”]{0,2000}”|„[^“”]{0,2000}[“”]|«[^»]{0,2000}»|「[^」]{0,2000}」")
+QUOTED = re.compile(
+    rf"```(?:(?!```).){{0,4000}}```|`[^`]{{0,400}}`|{SPEECH.pattern}|(?<!\w)'[^'\n]{{0,200}}'(?!\w)", re.DOTALL
+)
 MARKS_OF_SPEECH = str.maketrans(dict.fromkeys('"“”„«»「」', " "))
 I_SAY = re.compile(
     r"\W*(?:i\s+(?:say|ask|tell|whisper|shout|reply|answer|call|murmur|mutter|smile|nod|laugh)\b.*)?", re.I | re.S
@@ -80,7 +78,8 @@ class Names:
                 self._between.setdefault(part.key, set()).add(owner)
             elif len(part.key) >= SHORTEST_PART and not part.key.isdigit() and _stands_alone(before, part):
                 self._parts.setdefault(part.key, set()).add(owner)
-                self._given |= set() if before else {part.key}
+                if before is None:
+                    self._given.add(part.key)
 
     def mentions(self, text: str) -> list[Mention]:
         """Whoever is named, in the order of the text."""

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from sqlmodel import update
 
+from neekoctl.hosting import Host
+from neekoctl.routing import Router, texts_of
 from neekoctl.stage import canonical
+from recipes.gate import Decision
 from recipes.sources import DEFAULT_BASE
 from registry.gates import active_gate, encoder_in_use, probes_of_everybody, prototypes_of
 from registry.store import Registry
@@ -96,7 +99,12 @@ def test_chat_without_a_name_asks_lets_answer_and_hands_over(neekoctl) -> None:
     assert piped.err.index("Bee answers") < piped.err.index("Ant answers")
 
 
-@pytest.mark.usefixtures("two")
+@pytest.fixture
+def host(two: object, registry: Registry) -> Host:
+    """A conversation with both of them."""
+    return Host(registry, Router(registry, texts_of(registry, None, lambda _: None)), None, lambda _: None)
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
@@ -107,11 +115,7 @@ def test_chat_without_a_name_asks_lets_answer_and_hands_over(neekoctl) -> None:
         ("Bee, how old are you?", ""),
     ],
 )
-def test_only_an_answer_to_who_is_meant_brings_the_question_back(answer: str, said: str, registry: Registry) -> None:
-    from neekoctl.hosting import Host
-    from neekoctl.routing import Router, texts_of
-
-    host = Host(registry, Router(registry, texts_of(registry, None, lambda _: None)), None, lambda _: None)
+def test_only_an_answer_to_who_is_meant_brings_the_question_back(answer: str, said: str, host: Host) -> None:
     assert host.turn("Ant, Bee: hello!")[0] is None
     conversation, text = host.turn(answer)
     assert (conversation.speaker.name, text) == ("Bee", said or answer)
@@ -124,26 +128,14 @@ def test_what_cannot_be_shown_is_routed_all_the_same(text: str, neekoctl) -> Non
     assert neekoctl("chat", "--as", "Ant", "--once", text, "--max-new-tokens", 2).code == 0
 
 
-@pytest.mark.usefixtures("two")
-def test_a_question_to_nobody_says_nothing_of_whom_is_meant_next(registry: Registry) -> None:
-    from neekoctl.hosting import Host
-    from neekoctl.routing import Router, texts_of
-    from recipes.gate import Decision
-
-    router = Router(registry, texts_of(registry, None, lambda _: None))
-    host = Host(registry, router, None, lambda _: None)
+def test_a_question_to_nobody_says_nothing_of_whom_is_meant_next(host: Host) -> None:
     assert host.turn("Bee, hello!")[0].speaker.name == "Bee"
-    router.route = lambda turns, speaker: Decision("unknown", None, [], "")  # type: ignore[method-assign]
+    host.router.route = lambda turns, speaker: Decision("unknown", None, [], "")  # type: ignore[method-assign]
     assert host.turn("What is the weather?")[0].speaker is None
     assert (host.turns, host.speaker.name) == (["Bee, hello!"], "Bee")
 
 
-@pytest.mark.usefixtures("two")
-def test_a_turn_that_was_taken_back_routes_nobody(registry: Registry) -> None:
-    from neekoctl.hosting import Host
-    from neekoctl.routing import Router, texts_of
-
-    host = Host(registry, Router(registry, texts_of(registry, None, lambda _: None)), None, lambda _: None)
+def test_a_turn_that_was_taken_back_routes_nobody(host: Host) -> None:
     host.turn("Bee, hello!")
     host.turn("Ant, what do you say?")
     host.take_back()
@@ -154,33 +146,19 @@ def test_a_turn_that_was_taken_back_routes_nobody(registry: Registry) -> None:
     assert host.turn("Ant")[1] == "Ant, Bee: who sings?"
 
 
-@pytest.mark.usefixtures("two")
-def test_a_question_waits_until_somebody_else_is_meant(registry: Registry) -> None:
+def test_a_question_waits_until_somebody_else_is_meant(host: Host) -> None:
     """Whoever spoke before speaks on at "never mind": that is no answer to "who is meant?"."""
-    from neekoctl.hosting import Host
-    from neekoctl.routing import Router, texts_of
-    from recipes.gate import Decision
-
-    router = Router(registry, texts_of(registry, None, lambda _: None))
-    host = Host(registry, router, None, lambda _: None)
     host.turn("Bee, hello!")
     assert host.turn("Ant, Bee: who sings?")[0] is None
     assert host.turn("Ant or Bee")[1] == "Ant or Bee"
     assert host.turn("Ant, Bee: who sings?")[0] is None
-    router.route = lambda turns, speaker: Decision("match", speaker.id, [], "")  # type: ignore[method-assign]
+    host.router.route = lambda turns, speaker: Decision("match", speaker.id, [], "")  # type: ignore[method-assign]
     assert host.turn("Never mind")[1] == "Never mind"
 
 
-@pytest.mark.usefixtures("two")
-def test_whoever_is_refused_speaks_no_more(registry: Registry) -> None:
-    from neekoctl.hosting import Host
-    from neekoctl.routing import Router, texts_of
-    from recipes.gate import Decision
-
-    router = Router(registry, texts_of(registry, None, lambda _: None))
-    host = Host(registry, router, None, lambda _: None)
+def test_whoever_is_refused_speaks_no_more(host: Host) -> None:
     host.turn("Bee, hello!")
-    router.route = lambda turns, speaker: Decision("ambiguous", None, [], "")  # type: ignore[method-assign]
+    host.router.route = lambda turns, speaker: Decision("ambiguous", None, [], "")  # type: ignore[method-assign]
     assert host.turn("I don't want to talk to Bee")[0] is None
     assert host.speaker is None
 
