@@ -10,7 +10,6 @@ import io
 import os
 import signal
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,9 +40,6 @@ from neekoctl.commands import (
 )
 from registry.errors import Terminated
 
-STARTED = time.time()
-RESUME = "repeat it with --resume to go on"
-
 
 class Boundary(TyperGroup):
     """Where errors end: one sentence on stderr (and one document on stdout under --json), no traceback."""
@@ -51,30 +47,20 @@ class Boundary(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (KeyboardInterrupt, typer.Abort):  # the latter at a question
-            going_on = f" but the state of its training: {RESUME}" if _trained_on_the_way(ctx) else ""
-            _explain(f"Stopped; nothing half-made was kept{going_on}.", None)
+        except (KeyboardInterrupt, typer.Abort) as error:  # the latter at a question
+            _explain(_with_notes("Stopped; nothing half-made was kept.", error), None)
             raise typer.Exit(1) from None
         except Exception as error:  # noqa: BLE001  the last wall before the user
             if ctx.params.get("debug") or not _is_expected(error):
                 _document(_told_by_others(error), error)
                 raise
-            sentence = _sentence(error)
-            unsaid = "--resume" not in sentence and _trained_on_the_way(ctx)
-            _explain(f"{sentence} The state of its training is kept: {RESUME}." if unsaid else sentence, error)
+            _explain(_with_notes(_sentence(error), error), error)
             raise typer.Exit(getattr(error, "exit_code", 1)) from None
 
 
-def _trained_on_the_way(ctx: typer.Context) -> bool:
-    """Whether a training of this command was saved since it began."""
-    if ctx.invoked_subcommand not in ("add-character", "cohort"):
-        return False
-    from neekoctl.underway import left
-    from registry.errors import NeekoError
-
-    with suppress(NeekoError, OSError):  # no home, or what was there is gone by now
-        return any(path.stat().st_mtime >= STARTED for path in left())
-    return False
+def _with_notes(sentence: str, error: BaseException) -> str:
+    """What was noted on the way out is told too, but for a second word on how to go on."""
+    return " ".join([sentence, *([] if "--resume" in sentence else getattr(error, "__notes__", []))])
 
 
 def _is_expected(error: Exception) -> bool:

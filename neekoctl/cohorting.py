@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from neekoctl.certifying import THOROUGH, Finding, Witness, bear_witness, compare, first_reading, read
@@ -22,7 +23,7 @@ from neekoctl.planning import Plan
 from neekoctl.routing import texts_of
 from neekoctl.settling import Spoken, heldout, measure_probes, onboarded, refit_gate, store_block, to_learn, words_of
 from neekoctl.stage import Stage, set_stage
-from neekoctl.underway import Screen, begin, refuse_full_disk, renewing, reporting
+from neekoctl.underway import Screen, refuse_full_disk, renewing, reporting, training
 from recipes.scores import Score, mean_nll, perplexity
 from registry.cohorts import flush, next_version, put_cohort, sweep
 from registry.roles import refuse_another_encoder
@@ -32,6 +33,8 @@ from registry.tables import Character, Probe, Reading
 from registry.tables import Cohort as CohortRow
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from recipes.cohort import Learning, Member
     from recipes.cohort_file import Cohort
     from recipes.own_part import Completed
@@ -39,9 +42,9 @@ if TYPE_CHECKING:
     from recipes.task import Made
 
 
-def train(registry: Registry, group: Group, screen: Screen, *, only_better: bool = False) -> dict[str, Any]:
-    """Train, write everybody's block, and move them in. `only_better`: only those whose likelihood passes as a check
-    would have it; where nobody's does, nothing is kept. Returns what `cohort train --json` prints.
+def train(registry: Registry, group: Group, screen: Screen) -> dict[str, Any]:
+    """Train, write everybody's block, and move them in; in an upgrade only those whose likelihood passes as a check
+    would have it, and where nobody's does, nothing is kept. Returns what `cohort train --json` prints.
 
     Raises:
         NeekoError: with every reservation given back and nothing else changed.
@@ -54,31 +57,35 @@ def train(registry: Registry, group: Group, screen: Screen, *, only_better: bool
     group = _with_bank(registry, group)
     with _reserved(registry, group) as reservations:
         refuse_another_encoder(registry, texts.provenance)  # from here on nobody is embedded anew
-        run, arrivals, moving, finding = _together(stage, group, spoken, reservations, screen, only_better)
-    for path in registry.layout.checkpoints_of(run.name):
-        path.unlink(missing_ok=True)
+        run, arrivals, moving, finding = _together(stage, group, spoken, reservations, screen)
     came = [each.plan.profile.name for each in moving if each.plan.replaced is None]
     gate = refit_gate(registry, came, texts, screen, accept=group.wanted.accept_gate) if moving else None
     return {**_document(group, run, arrivals, moving, finding), "gate": gate}
 
 
 def _together(stage: Stage, group: Group, spoken: Sequence[Spoken], reservations: Sequence[Reservation],
-              screen: Screen, only_better: bool) -> tuple[Training, list[Arrival], list[Arrival], Finding]:  # fmt: skip
+              screen: Screen) -> tuple[Training, list[Arrival], list[Arrival], Finding]:  # fmt: skip
     """How the training went, everybody, those of them who move in, and what became of the others."""
-    registry = stage.registry
+    registry, name = stage.registry, group.digest(_encoder(group, spoken))
     renew, residents = renewing(registry, reservations), registry.residents(bank=group.bank)
     screen.say(f"witnessing the residents before: {len(residents)}")
     before = bear_witness(stage, residents, renew, THOROUGH)
-    run = _learned(stage, group, spoken, renew, screen)
-    arrivals = _arrivals(stage, group, run, spoken, reservations, renew, screen)
-    moving = [each for each in arrivals if each.passes or not only_better]
-    finding, readings = _certified(stage, residents, before, moving, renew, screen)
-    if moving:
-        _commit(stage, group, run, moving, finding, readings)
-    for each in arrivals:
-        if each not in moving:
-            registry.release(each.reservation)
+    with training(registry.layout, name, group.wanted.resume, screen):
+        run = _learned(stage, group, spoken, renew, screen, registry.layout.checkpoint(name))
+        arrivals = _arrivals(stage, group, run, spoken, reservations, renew, screen)
+        moving = [each for each in arrivals if each.passes or not group.upgrades]
+        finding, readings = _certified(stage, residents, before, moving, renew, screen)
+        for each in arrivals:
+            if each not in moving:
+                registry.release(each.reservation)
+        if moving:
+            _commit(stage, group, run, moving, finding, readings)
     return run, arrivals, moving, finding
+
+
+def _encoder(group: Group, spoken: Sequence[Spoken]) -> str | None:
+    """Whose personas the network reads, if any."""
+    return spoken[0].texts.provenance if group.recipe.persona else None
 
 
 def _with_bank(registry: Registry, group: Group) -> Group:
@@ -110,7 +117,6 @@ class Training:
     state: State
     speed: float
     seconds: float
-    name: str  # of its checkpoints
 
     def read(self, place: int) -> list[Score]:
         """How likely a member's probes are under its block."""
@@ -119,8 +125,8 @@ class Training:
         return scored_under(self.learning.bank, self.blocks[place].block, self.learning.members[place].probes)
 
 
-def _learned(stage: Stage, group: Group, spoken: Sequence[Spoken], renew: Callable[[], None],
-             screen: Screen) -> Training:  # fmt: skip
+def _learned(stage: Stage, group: Group, spoken: Sequence[Spoken], renew: Callable[[], None], screen: Screen,
+             checkpoint: Path) -> Training:  # fmt: skip
     from recipes.cohort import Learning
     from recipes.cohort_file import Cohort
     from recipes.own_part import completed, own_parts
@@ -128,9 +134,6 @@ def _learned(stage: Stage, group: Group, spoken: Sequence[Spoken], renew: Callab
 
     started, registry = time.monotonic(), stage.registry
     members = [_member_of(stage, plan, words) for plan, words in zip(group.plans, spoken, strict=True)]
-    encoder = spoken[0].texts.provenance if group.recipe.persona else None
-    checkpoint = registry.layout.checkpoint(name := group.digest(encoder))
-    begin(registry.layout, name, group.wanted.resume, screen)
     report, learning = reporting(screen, renew), Learning(stage.bank, members, group.recipe, group.wanted.seed)
     screen.say(f"{len(members)} learn together")
     run = Run(learning, group.recipe, checkpoint)
@@ -138,8 +141,8 @@ def _learned(stage: Stage, group: Group, spoken: Sequence[Spoken], renew: Callab
     learning.network.requires_grad_(False)
     blocks = completed(learning, own_parts(learning, report, checkpoint, screen.say), screen.say)
     cohort = Cohort(group.wanted.name, next_version(registry, group.wanted.name), learning.network,
-                    [each.name for each in members], encoder, learning.personas)  # fmt: skip
-    return Training(learning, cohort, blocks, state, run.speed, time.monotonic() - started, name)
+                    [each.name for each in members], _encoder(group, spoken), learning.personas)  # fmt: skip
+    return Training(learning, cohort, blocks, state, run.speed, time.monotonic() - started)
 
 
 def _member_of(stage: Stage, plan: Plan, spoken: Spoken) -> Member:
@@ -239,7 +242,7 @@ def _judged(stage: Stage, group: Group, plan: Plan, probes: Sequence[Probe]) -> 
         return None
     then = scored(stage, stage.mounted(old), heldout(plan, old.system_message))
     found = Checked(old, then=then, now=recorded(probes), elsewhere=["another block"])
-    return Judged(found, group.wanted.allowed, len(group.plans))
+    return Judged(found, group.wanted.allowed, sum(each.replaced is not None for each in group.plans))
 
 
 def _commit(stage: Stage, group: Group, run: Training, moving: Sequence[Arrival], finding: Finding,
@@ -263,7 +266,8 @@ def _commit(stage: Stage, group: Group, run: Training, moving: Sequence[Arrival]
         rows[-1] = replace(rows[-1], readings=[*rows[-1].readings, *readings])
         arrivals = [(each.reservation, row) for each, row in zip(moving, rows, strict=True)]
         try:
-            registry.commit_all(arrivals, lambda session: put_cohort(registry, session, row, folder))
+            put = partial(put_cohort, registry, row=row, folder=folder, first=not group.upgrades)
+            registry.commit_all(arrivals, put)
         except BaseException:  # its folder may have its place by then
             sweep(registry)
             raise

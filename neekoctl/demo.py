@@ -56,15 +56,15 @@ def main() -> None:
 
 def _fresh_home() -> Layout:
     """Never a registry that somebody else filled: a chosen home must be empty, ours is emptied (its models stay)."""
-    if os.environ.get(HOME_VARIABLE):
-        layout = Layout.default()
+    ours = Layout(Path.cwd() / ".demo")
+    layout = Layout.default() if os.environ.get(HOME_VARIABLE) else ours
+    if layout.home.resolve() != ours.home.resolve():
         if layout.database.exists():
             sys.exit(f"{layout.home} already holds a registry: set {HOME_VARIABLE} to an empty folder, or unset it.")
         return layout
-    layout = Layout(Path.cwd() / ".demo")
-    for kept in set(layout.home.glob("*")) - {layout.models}:
+    for kept in set(ours.home.glob("*")) - {ours.models}:
         shutil.rmtree(kept) if kept.is_dir() else kept.unlink()
-    return layout
+    return ours
 
 
 def _onboard(slug: str) -> None:

@@ -54,6 +54,7 @@ class Group:
     recipe: CohortRecipe
     bank: Bank
     plans: list[Plan]
+    upgrades: bool = False  # a cohort that is there
 
     def digest(self, encoder: str | None) -> str:
         """Names the run: the same data, settings but for step sizes, seed, base, and encoder where personas are read
@@ -97,9 +98,9 @@ def again(registry: Registry, wanted: Wanted, screen: Screen, seed: int | None =
     stay = [here[key] for each in last.members if (key := fold(each["name"])) in here.keys() - anew]
     if gone := [each["name"] for each in last.members if fold(each["name"]) not in here.keys() | anew]:
         screen.say(f"not over {bank.base} any more, so not in the next version: {', '.join(gone)}")
-    people = [*(_resident(registry, row) for row in stay), *named]
+    people = [*_learners(registry, stay, screen), *named]
     asked = replace(wanted, kind=last.kind, base=bank.base, seed=last.seed if seed is None else seed)
-    return _group(registry, asked, recipe, people, screen)
+    return replace(_group(registry, asked, recipe, people, screen), upgrades=True)
 
 
 def _group(registry: Registry, wanted: Wanted, recipe: CohortRecipe, people: Sequence[Person], screen: Screen) -> Group:
@@ -149,6 +150,15 @@ def _resident(registry: Registry, row: Character) -> Person:
         return Profile.model_validate({**row.description, "dialogues": talks}), row
     except ValidationError:  # of a bundle, or of a time when less was asked of a profile
         raise UsageError(f"The profile that is kept of {row.name} is no valid one: name its file instead.") from None
+
+
+def _learners(registry: Registry, members: Sequence[Character], screen: Screen) -> list[Person]:
+    """Those who have something to learn from still; who has not is told, and stays out."""
+    whole = [_resident(registry, row) for row in members if dialogues(registry, row)]
+    found = [(profile, row) for profile, row in whole if split(profile.dialogues).train]
+    if idle := {row.name for row in members} - {profile.name for profile, _ in found}:
+        screen.say(f"nothing to learn from any more, so not in the next version: {', '.join(sorted(idle))}")
+    return found
 
 
 def _over(registry: Registry, base: str | None) -> set[int | None]:

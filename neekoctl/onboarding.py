@@ -19,7 +19,7 @@ from neekoctl.routing import texts_of
 from neekoctl.scaffold import UNFINISHED, is_unfinished
 from neekoctl.settling import Spoken, heldout, measure_probes, onboarded, refit_gate, store_block, to_learn, words_of
 from neekoctl.stage import Stage, set_stage
-from neekoctl.underway import Screen, begin, refuse_full_disk, renewing, reporting
+from neekoctl.underway import Screen, refuse_full_disk, renewing, reporting, training
 from registry.cohorts import how_to_remove, verified_cohort
 from registry.errors import CohortDamaged, EncoderMismatch
 from registry.gates import fingerprint
@@ -66,10 +66,18 @@ def _prepared(registry: Registry, request: Request, screen: Screen) -> tuple[Pla
         screen.say(UNFINISHED)
     texts = texts_of(registry, request.encoder, screen.say)
     words = words_of(registry, plan, texts, screen)
+    _refuse_another_reader(plan, texts.provenance)
     plan = planning.with_kin(registry, plan, texts.provenance, words[0])
     if note := kinship.distance(plan.kin):
         screen.say(note)
     return plan, Spoken(texts, words)
+
+
+def _refuse_another_reader(plan: Plan, encoder: str) -> None:
+    """Raises EncoderMismatch when the cohort is to read a persona by another encoder than its members'."""
+    if plan.cohort and plan.request.from_profile and fingerprint(plan.cohort.encoder) != fingerprint(encoder):
+        raise EncoderMismatch(f"The cohort {plan.cohort.name} reads personas by {plan.cohort.encoder}: leave "
+                              f"--from-profile out.")  # fmt: skip
 
 
 @contextmanager
@@ -92,16 +100,14 @@ def _make_and_commit(
     residents, depth = _residents(registry, plan), _depth(plan)
     screen.say(f"witnessing the residents before: {len(residents)}")
     before = bear_witness(stage, residents, renew, depth)
-    begin(registry.layout, plan.digest, plan.request.resume, screen)
-    made = _strategy(plan.request.strategy)(task)
-    made, reservation, digest, probes = _stored(stage, plan, made, reservation, spoken, screen)
-    screen.say(f"witnessing the residents after: {len(residents)}")
-    after = bear_witness(stage, residents, renew, depth)
-    finding, readings = compare(before, after), [*first_reading(probes), *read(registry, residents, after)]
-    registry.renew(reservation)
-    row = registry.commit(reservation, onboarded(stage, plan, made, digest, probes, finding, spoken, readings))
-    for kept in registry.layout.checkpoints_of(plan.digest):  # of `auto` several
-        kept.unlink(missing_ok=True)
+    with training(registry.layout, plan.digest, plan.request.resume, screen):
+        made = _strategy(plan.request.strategy)(task)
+        made, reservation, digest, probes = _stored(stage, plan, made, reservation, spoken, screen)
+        screen.say(f"witnessing the residents after: {len(residents)}")
+        after = bear_witness(stage, residents, renew, depth)
+        finding, readings = compare(before, after), [*first_reading(probes), *read(registry, residents, after)]
+        registry.renew(reservation)
+        row = registry.commit(reservation, onboarded(stage, plan, made, digest, probes, finding, spoken, readings))
     gate = refit_gate(registry, [plan.profile.name], spoken.texts, screen, accept=plan.request.accept_gate)
     return {**_document(row, plan, made, finding, time.monotonic() - started), "gate": gate}
 
@@ -133,7 +139,6 @@ def _entry(stage: Stage, plan: Plan, spoken: Spoken) -> Entry | None:
 
     Raises:
         CohortDamaged: its files are not what was stored.
-        EncoderMismatch: it reads personas by another encoder.
     """
     if plan.cohort is None:
         return None
@@ -149,8 +154,6 @@ def _entry(stage: Stage, plan: Plan, spoken: Spoken) -> Entry | None:
     cohort.network.to(stage.base.device)
     if not plan.request.from_profile:
         return Entry(cohort, plan.cohort.digest)
-    if fingerprint(cohort.encoder) != fingerprint(spoken.texts.provenance):
-        raise EncoderMismatch(f"The cohort {cohort.name} reads personas by {cohort.encoder}: leave --from-profile out.")
     return Entry(cohort, plan.cohort.digest, spoken.persona)
 
 
@@ -158,7 +161,7 @@ def _task(stage: Stage, plan: Plan, spoken: Spoken, renew: Callable[[], None], s
     """What the strategy is given.
 
     Raises:
-        BlockDamaged, CohortDamaged, EncoderMismatch: what it would start from is not what was stored.
+        BlockDamaged, CohortDamaged: what it would start from is not what was stored.
     """
     from recipes.task import Task
 

@@ -122,7 +122,8 @@ def _refuse_idle_settings(request: Request, cohort: Cohort, parts: Split) -> Non
     """Where e_c is not read, or there is nothing to learn it from, the block is what the network gives."""
     reads = cohort.recipe["generated"] != "none"
     if request.strategy == "hyper" and not (reads and parts.train):
-        why = f"{request.profile.name} has no dialogues" if reads else f"all of cohort {cohort.name} have one block"
+        why = f"no dialogues are left of {request.profile.name} once probes are kept aside" if reads else (
+            f"all of cohort {cohort.name} have one block")  # fmt: skip
         settings = [each for each in request.changes if not each.startswith("system_message")]
         if request.preset or request.resume or settings:
             raise UsageError(f"Nothing is learned where {why}: leave --preset, --set and --resume out.")
@@ -163,9 +164,9 @@ def _cohort(registry: Registry, request: Request, recipe: Recipe, bank: Bank,
         UsageError: there is none, or it reads no personas and is to read one.
         CohortDamaged: its files are not what was stored.
     """
-    if not request.comes_to_a_cohort and not request.from_profile and request.cohort is None:
+    if not request.comes_to_a_cohort and request.cohort is None:
         return _newest(registry, bank, request, recipe, say) if request.strategy == "auto" else None
-    row = newest_cohort(registry, bank, request.cohort)
+    row = newest_cohort(registry, bank, request.cohort, reading=request.from_profile)
     if request.strategy == "auto" and (why := _other_size(row, request, recipe)):
         raise UsageError(f"The cohort {row.name} {why}: leave --rank and --set alpha out, or --cohort.")
     verified_cohort(registry, row)  # before a model is loaded for nothing
@@ -177,16 +178,33 @@ def _cohort(registry: Registry, request: Request, recipe: Recipe, bank: Bank,
 
 def _newest(registry: Registry, bank: Bank, request: Request, recipe: Recipe,
             say: Callable[[str], None]) -> Cohort | None:  # fmt: skip
-    """`auto` does without a cohort whose files are damaged, whose blocks have another size than is asked for, or one
-    under another system message: what it compares is to be compared under one. It says so."""
+    """`auto` does without a cohort whose files are damaged, whose blocks have another size than is asked for, one that
+    reads no personas where one is to be read, or one under another system message: what it compares is to be compared
+    under one. It says so.
+
+    Raises:
+        UsageError: a persona is to be read, and none is left.
+    """
     for row in reversed([row for row in cohorts(registry) if row.bank_id == bank.id]):
-        other, told = row.recipe["system_message"], recipe.system_message
-        why = f"is told {other!r}, and not {told!r}" if other != told else _other_size(row, request, recipe)
+        why = _unsuited(row, request, recipe)
         if not why and is_whole(registry, row):
             return row
         fault = f"cohort {row.name} {why}" if why else harm(row)
         say(f"{fault}: going on without it")
+    if request.from_profile:
+        raise UsageError("No cohort that suits reads personas: `neekoctl cohort train NAME --character A --character B "
+                         "--set persona=true` makes one; or leave --from-profile out.")  # fmt: skip
     return None
+
+
+def _unsuited(row: Cohort, request: Request, recipe: Recipe) -> str:
+    """Why a cohort is none for what is asked for, in words."""
+    other, told = row.recipe["system_message"], recipe.system_message
+    if other != told:
+        return f"is told {other!r}, and not {told!r}"
+    if request.from_profile and row.encoder is None:
+        return "reads no personas"
+    return _other_size(row, request, recipe)
 
 
 def _other_size(row: Cohort, request: Request, recipe: Recipe) -> str:

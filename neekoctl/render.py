@@ -335,7 +335,7 @@ def stale(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         child, parent = escape(row["character"]), escape(row["parent"])
         out().print(f"{child} was made from block {row['block'][:12]} of {parent}, who has {row['now'][:12]} now. "
-                    f"To follow, `neekoctl remove \"{child}\"` and add it again.")  # fmt: skip
+                    "To follow, add it again with --replace.")  # fmt: skip
 
 
 def _bar(share: float) -> str:

@@ -1,12 +1,13 @@
-"""While a block is made: the user is told, leases are renewed, a run begins from its checkpoints or without them, and
-the disk is large enough. Knows a registry and a stage; nothing of what is made.
+"""While a block is made: the user is told, leases are renewed, a run begins from its checkpoints or without them and
+leaves none behind, and the disk is large enough. Knows a registry and a stage; nothing of what is made.
 """
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,9 +21,7 @@ if TYPE_CHECKING:
 
 RENEW_SECONDS = 60.0  # between two renewals of a lease
 COPIES_IN_A_CHECKPOINT = 5  # of the factors: themselves, mean, best and two moments
-
-
-_begun: list[tuple[Layout, str]] = []  # what this process trains
+RESUMABLE = "The state of its training is kept: repeat it with --resume to go on."  # a note on an error
 
 
 class Screen(Protocol):
@@ -48,21 +47,28 @@ def refuse_full_disk(stage: Stage, ranks: int, runs: int = 1) -> None:
                          f"needed: free some space or set NEEKOCTL_HOME elsewhere.")  # fmt: skip
 
 
-def begin(layout: Layout, run: str, resume: bool, screen: Screen) -> None:
-    """From the checkpoints of a run, or without them at the beginning."""
-    _begun.append((layout, run))
-    kept = layout.checkpoints_of(run)
+@contextmanager
+def training(layout: Layout, run: str, resume: bool, screen: Screen) -> Iterator[None]:
+    """From the checkpoints of a run, or without them at the beginning. At the end, when what was made is kept, they are
+    gone; an error on the way is noted as `RESUMABLE` when it has left one."""
+    kept, began = layout.checkpoints_of(run), time.time()
     if resume:
         screen.say("going on from where a run stopped" if kept else "nothing to resume: starting at the beginning")
-        return
-    for path in kept:
+    else:
+        _clear(kept)
+    try:
+        yield
+    except BaseException as error:
+        with suppress(OSError):  # somebody prunes meanwhile
+            if any(path.stat().st_mtime >= began for path in layout.checkpoints_of(run)):
+                error.add_note(RESUMABLE)
+        raise
+    _clear(layout.checkpoints_of(run))  # of `auto` and of a cohort several
+
+
+def _clear(checkpoints: Sequence[Path]) -> None:
+    for path in checkpoints:
         path.unlink(missing_ok=True)
-
-
-def left() -> list[Path]:
-    """The checkpoints of what this process has begun in its home."""
-    here = Layout.default()
-    return [path for layout, run in _begun if layout == here for path in layout.checkpoints_of(run)]
 
 
 def renewing(registry: Registry, reservations: Sequence[Reservation]) -> Callable[[], None]:

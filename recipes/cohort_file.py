@@ -40,12 +40,15 @@ class Cohort:
         return f"cohort {self.name} version {self.version}"
 
     def newcomer(self, persona: torch.Tensor | None = None) -> torch.Tensor:
-        """(d_c,) where somebody new starts from: what the persona says, else the mean of everybody."""
+        """(d_c,) where somebody new starts from: what the persona says, else the mean of everybody. A network that has
+        never done without an id is given everybody's mean for one, beside the persona."""
+        network = self.network
         with torch.no_grad():
-            if persona is not None and self.network.persona is not None:
-                return self.network.persona(persona.to(self.network.characters.device))
-            personas = None if self.personas is None else self.personas.to(self.network.characters.device)
-            return self.network.embeddings(personas).mean(0)
+            if persona is not None and network.persona is not None:
+                id_too = 0.0 if network.recipe.id_dropout else network.characters.mean(0)
+                return network.persona(persona.to(network.characters.device)) + id_too
+            personas = None if self.personas is None else self.personas.to(network.characters.device)
+            return network.embeddings(personas).mean(0)
 
 
 class Config(BaseModel):

@@ -11,6 +11,7 @@ from recipes.recipe import Recipe, load_settings
 
 Width = Annotated[int, Field(ge=1, le=8192)]
 Pace = Annotated[float, Field(ge=0, le=100)]
+LEFT_OUT = 0.2  # of the ids, where personas are read: otherwise no input is ever without one, as a newcomer's is
 
 
 class CohortRecipe(Recipe):
@@ -23,7 +24,7 @@ class CohortRecipe(Recipe):
     residual_blocks: Annotated[int, Field(ge=0, le=16)] = 2  # N
     bottleneck: Width = 28  # k
     persona: bool = False  # the network reads the persona's embedding beside the id
-    id_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of ids left out of a step, so that the persona must do
+    id_dropout: float = Field(ge=0, lt=1, default_factory=lambda given: LEFT_OUT if given.get("persona") else 0.0)
     pace_shared: Pace = 1.0  # times the learning rate: of the shared half,
     pace_ids: Pace = 1.0  # of e_c,
     pace_network: Pace = 1.0  # of the network,

@@ -18,6 +18,7 @@ from recipes.running import Run, State
 from recipes.scores import mean_nll, perplexity
 from recipes.task import Made, Task
 from recipes.training import Talks
+from registry.names import counted
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,11 @@ def hyper(task: Task) -> Made:
         TrainingFailed: the loss is no number any more.
     """
     assert task.entry is not None
-    probes, rows = task.probes(), task.rows() if task.train else []
+    probes, rows = task.probes(), task.rows() if task.train and task.entry.learns else []
     task.entry.cohort.network.to(task.bank.base.device)
     learner = Newcomer(task.bank, task.entry, rows, probes, task.recipe.batch, task.seed)
     before = mean_nll(scored_under(task.bank, None, probes)) if probes else None
-    run = Run(learner, task.recipe, task.checkpoint) if rows and task.entry.learns else None
+    run = Run(learner, task.recipe, task.checkpoint) if rows else None
     state = run.go(task.report, task.until) if run else State()
     block = learner.block()
     after = mean_nll(scored_under(task.bank, block, probes)) if probes else None
@@ -101,8 +102,9 @@ def _reason(task: Task, learner: Newcomer, state: State, before: float | None, a
     start = "its persona" if task.entry.persona is not None else f"the mean of its {len(cohort.members)} members"
     if not task.entry.learns:
         start = f"the one block of its {len(cohort.members)} members"
-    how = f"learned {learner.who.numel()} numbers in {state.best_step} steps from {start}" if state.step else (
-        f"took {start} as it is")  # fmt: skip
+    how = f"learned {learner.who.numel()} numbers in {counted(state.best_step, 'step')} from {start}"
+    if not state.best_step:
+        how = f"took {start} as it is" + f", since none of {counted(state.step, 'step')} was better" * (state.step > 0)
     told = f"{cohort.title.capitalize()} wrote the block: {how}"
     if before is None or after is None:
         return f"{told}; nothing could be held out."

@@ -1,6 +1,6 @@
 """What is a member's own beside what the network wrote for it: a block trained from nothing on its conversations alone,
 so that it holds what nobody else in the cohort knows, while the written one holds what is common.
-Knows written blocks and rows; nothing of networks, files or the registry.
+Knows written blocks, rows and where a checkpoint may lie; nothing of networks or the registry.
 
     delta_W = (1 - share) B A + share B_own A_own, cut to the rank of either
 
@@ -22,6 +22,7 @@ from recipes.recipe import Merging
 from recipes.running import Report
 from recipes.scores import mean_nll
 from recipes.training import train
+from registry.errors import TrainingFailed
 
 PRICE = 0.02  # nats a token that being told from the others may cost: what a check on another machine lets pass
 
@@ -49,8 +50,12 @@ def own_parts(learning: Learning, report: Report = lambda _: None, checkpoint: P
     places = range(len(learning.members) if learning.recipe.own_epochs else 0)
     found = []
     for place in places:
-        say(f"{learning.members[place].name} learns alone ({place + 1} of {len(places)})")
-        found.append(_alone(learning, place, report, checkpoint))
+        name = learning.members[place].name
+        say(f"{name} learns alone ({place + 1} of {len(places)})")
+        try:
+            found.append(_alone(learning, place, report, checkpoint))
+        except TrainingFailed as error:
+            raise TrainingFailed(f"While {name} learned alone: {error}") from error
     return found
 
 

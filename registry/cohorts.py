@@ -55,9 +55,9 @@ def versions(registry: Registry, name: str, version: int | None = None) -> list[
     return found
 
 
-def newest_cohort(registry: Registry, bank: Bank, wanted: str | None = None) -> Cohort:
+def newest_cohort(registry: Registry, bank: Bank, wanted: str | None = None, *, reading: bool = False) -> Cohort:
     """The newest version of a cohort over this bank, or the one that NAME@VERSION wants; without a name, of the newest
-    cohort.
+    cohort, or the newest that reads personas where there is one and it is for `reading`.
 
     Raises:
         UsageError: there is none.
@@ -70,10 +70,13 @@ def newest_cohort(registry: Registry, bank: Bank, wanted: str | None = None) -> 
             bases = " and ".join(each.base for each in registry.banks() if each.id in elsewhere)
             raise UsageError(f"The cohort {wanted!r} is over {bases}, not over {bank.base}: name another --cohort, or "
                              f"that --base.")  # fmt: skip
+        if there := [str(row.version) for row in cohorts(registry, name)] if name else []:
+            raise UsageError(f"The cohort {name} has no version {version}: choose {', '.join(there)}.")
         called = f"a cohort {wanted!r}" if wanted else "a cohort"
         raise UsageError(f"There is no such thing as {called} over {bank.base} yet: `neekoctl cohort train NAME "
                          f"--character A --character B` makes one.")  # fmt: skip
-    return found[-1]
+    readers = [row for row in found if row.encoder] if reading and not wanted else []
+    return (readers or found)[-1]
 
 
 def next_version(registry: Registry, name: str) -> int:
@@ -85,16 +88,17 @@ def next_version(registry: Registry, name: str) -> int:
     return 1 + max([0, *made, *kept])
 
 
-def put_cohort(registry: Registry, session: Session, row: Cohort, folder: Path) -> None:
-    """Note a version and give its folder its place, under the lock of the transaction.
+def put_cohort(registry: Registry, session: Session, row: Cohort, folder: Path, *, first: bool) -> None:
+    """Note a version, or the `first` one of a cohort, and give its folder its place, under the lock of the transaction.
 
     Raises:
-        NameTaken: another training has made this version meanwhile.
+        NameTaken: another training has made it meanwhile.
     """
-    if session.exec(select(Cohort.id).where(Cohort.name == row.name, Cohort.version == row.version)).first():
-        instead = " under another name" if row.version == 1 else ""
-        raise NameTaken(f"Version {row.version} of the cohort {row.name} was made by another command meanwhile: run "
-                        f"this one again with --resume{instead}.")  # fmt: skip
+    made = session.exec(select(Cohort.version).where(Cohort.name == row.name)).all()
+    if made and (first or row.version in made):
+        instead = " under another name" if first else ""
+        raise NameTaken(f"Version {made[-1]} of the cohort {row.name} was made by another command meanwhile: run this "
+                        f"one again with --resume{instead}.")  # fmt: skip
     place(registry, row.name, row.version, folder)
     session.add(row)
 

@@ -87,7 +87,7 @@ def upgrade(
                     accept_gate=accept_gate, allowed=tolerances(config, tolerance or [], OF_TWO_BLOCKS))  # fmt: skip
     registry = Registry(Layout.default())
     with render.TrainingScreen().open() as screen:
-        document = run(registry, again(registry, wanted, screen, seed), screen, only_better=True)
+        document = run(registry, again(registry, wanted, screen, seed), screen)
     render.document(document) if json else cohort_screen.trained(document)
 
 

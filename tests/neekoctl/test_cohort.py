@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlmodel import update
 
 from registry.gates import probes_of_everybody
 from registry.store import Registry
+from registry.tables import Cohort
 from tests.neekoctl.cohorts import FAST, TWO, trained
 from tests.neekoctl.conftest import NAMES
 from tests.picos import write_profile
@@ -266,8 +268,30 @@ def test_without_a_cohort_hyper_says_how_to_make_one(neekoctl, registry: Registr
     done = neekoctl("add-character", write_profile(tmp_path, "Dog"), "--strategy", "hyper")
     assert (done.code, "neekoctl cohort train" in done.err) == (2, True)
     trained(neekoctl, *TWO)
-    unread = neekoctl("add-character", write_profile(tmp_path, "Dog"), "--strategy", "hyper", "--from-profile")
-    assert (unread.code, "reads no personas" in unread.err) == (2, True)
+    for strategy in ("hyper", "auto"):
+        unread = neekoctl("add-character", write_profile(tmp_path, "Dog"), "--strategy", strategy, "--from-profile")
+        assert (unread.code, "reads no personas" in unread.err, "persona=true" in unread.err) == (2, True, True)
+
+
+def test_a_persona_is_read_by_the_newest_cohort_that_can(neekoctl, registry: Registry, tmp_path: Path) -> None:
+    trained(neekoctl, *TWO, "--set", "persona=true")
+    trained(neekoctl, *TWO, name="deaf")
+    dog = write_profile(tmp_path, "Dog")
+    for strategy in ("hyper", "auto"):
+        plan = neekoctl("add-character", dog, "--strategy", strategy, "--from-profile", "--dry-run", "--json").document
+        assert plan["cohort"] == "founders version 1"
+    named = neekoctl("add-character", dog, "--strategy", "hyper", "--from-profile", "--cohort", "deaf", "--dry-run")
+    assert (named.code, "deaf reads no personas" in named.err) == (2, True)
+
+
+def test_a_rehearsal_sees_that_a_persona_is_read_by_another_encoder(neekoctl, registry: Registry,
+                                                                    tmp_path: Path) -> None:  # fmt: skip
+    trained(neekoctl, *TWO, "--set", "persona=true")
+    with registry.writing() as session:
+        session.exec(update(Cohort).values(encoder="another@1234"))
+    asked = ("--strategy", "hyper", "--from-profile", "--dry-run")
+    done = neekoctl("add-character", write_profile(tmp_path, "Dog"), *asked)
+    assert (done.code, "reads personas by another@1234: leave --from-profile out" in done.err) == (1, True)
 
 
 @pytest.mark.parametrize(

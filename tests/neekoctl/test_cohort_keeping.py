@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
-from registry.cohorts import cohorts, next_version
+from registry.cohorts import cohorts, next_version, put_cohort
+from registry.errors import NameTaken
 from registry.shapes import plain, rows_of
 from registry.store import Registry
+from registry.tables import Cohort
 from tests.neekoctl.cohorts import FAST, TWO, trained
 from tests.picos import write_profile
 
@@ -84,6 +86,33 @@ def test_a_damaged_cohort_is_removed_and_its_members_stay(neekoctl, registry: Re
     assert neekoctl("cohort", "remove", "founders", "--yes").code == 2
     assert next_version(registry, "founders") == 2  # Ant's block is of version 1 still
     assert next_version(registry, "others") == 1
+
+
+def test_a_cohort_that_was_made_meanwhile_is_not_continued(neekoctl, registry: Registry) -> None:
+    trained(neekoctl, *TWO)
+    (row,) = cohorts(registry)
+    late = Cohort(**{**row.model_dump(exclude={"id"}), "version": 2})
+    with registry.writing() as session, pytest.raises(NameTaken, match="Version 1 .* --resume under another name"):
+        put_cohort(registry, session, late, registry.layout.cohort("founders", 1), first=True)
+    assert cohorts(registry) == [row]
+
+
+def test_a_version_that_is_not_there_is_told_from_a_cohort_that_is_not(neekoctl, registry: Registry,
+                                                                       tmp_path: Path) -> None:  # fmt: skip
+    trained(neekoctl, *TWO)
+    done = neekoctl("add-character", write_profile(tmp_path, "Dog"), "--strategy", "hyper", "--cohort", "founders@3")
+    assert (done.code, "The cohort founders has no version 3: choose 1." in done.err) == (2, True)
+
+
+def test_whoever_has_no_dialogues_any_more_is_left_out_of_the_next_version(neekoctl, registry: Registry,
+                                                                           tmp_path: Path) -> None:  # fmt: skip
+    trained(neekoctl, *TWO, "--character", "Cub")
+    silent = tmp_path / "ant.yaml"
+    silent.write_text("name: Ant\npersona: lives under a stone\ndialogues: []\n")
+    assert neekoctl("add-character", silent, "--strategy", "hyper", "--replace").code == 0
+    done = neekoctl("cohort", "upgrade", "founders", "--json")
+    assert "nothing to learn from any more, so not in the next version: Ant" in done.err
+    assert (done.code, [row["character"] for row in done.document["members"]]) == (0, ["Bee", "Cub"])
 
 
 def test_auto_does_without_a_damaged_cohort(neekoctl, registry: Registry, tmp_path: Path) -> None:

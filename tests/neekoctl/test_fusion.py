@@ -157,7 +157,9 @@ def test_stale_names_children_whose_parents_were_replaced(neekoctl, cub: Path, t
     assert (row["character"], row["parent"]) == ("Cub", "Ant")
     assert row["now"] == neekoctl("show", "ant", "--json").document["block"] != row["block"]
     assert "replaced since" in neekoctl("show", "cub").out
-    assert 'To follow, `neekoctl remove "Cub"` and add it again' in neekoctl("stale").out
+    assert "To follow, add it again with --replace." in neekoctl("stale").out
+    neekoctl("add-character", cub, *FUSE, "--replace")
+    assert neekoctl("stale", "--json").document == []
 
 
 # expand from a neighbour

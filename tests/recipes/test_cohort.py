@@ -95,6 +95,11 @@ def test_a_setting_that_would_do_nothing_is_refused(changes: dict[str, object], 
     assert recipe("shared", batch=1).batch == 1
 
 
+def test_a_network_that_reads_personas_learns_to_do_without_ids() -> None:
+    without, reading = recipe(), recipe(persona=True)
+    assert (without.id_dropout, reading.id_dropout, recipe(persona=True, id_dropout=0).id_dropout) == (0, 0.2, 0)
+
+
 @pytest.mark.parametrize("changes", [{}, {"generated": "b"}, {"generated": "both"}, {"contrast_start": 0},
                                      {"persona": True, "id_dropout": 0.3}], ids=str)  # fmt: skip
 def test_members_learn_together_and_stay_apart(changes: dict[str, object], bank: Bank) -> None:

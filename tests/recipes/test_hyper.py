@@ -62,6 +62,12 @@ def test_a_persona_is_a_start_of_its_own(bank: Bank) -> None:
     assert len({block.pairs[path].a.sum().item() for block in blocks}) == 3
 
 
+def test_a_network_that_always_had_an_id_gets_everybodys_beside_a_persona(bank: Bank) -> None:
+    found = cohort(bank, persona=True, id_dropout=0)
+    read = found.network.read(SHIFT)
+    assert torch.equal(found.newcomer(SHIFT), read + found.network.characters.mean(0))
+
+
 def test_a_training_that_starts_from_a_cohorts_block_has_a_recipe_of_its_own(bank: Bank) -> None:
     wanted = task(bank, Entry(cohort(bank, "shared"), "d"))
     wanted = replace(wanted, after_cohort=load_recipe("gentle", ["epochs=2", "batch=3"]))

@@ -15,6 +15,7 @@ from recipes.likelihood import scored_under
 from recipes.own_part import completed, own_checkpoint, own_parts
 from recipes.running import Progress, Run
 from recipes.scores import mean_nll
+from registry.errors import TrainingFailed
 from tests.recipes.test_cohort import bank, members, recipe
 
 __all__ = ["bank"]
@@ -30,6 +31,12 @@ def learning(bank: Bank) -> Learning:
     found = Learning(bank, members(bank.base), settings(), seed=0)
     Run(found, found.recipe).go()
     return found
+
+
+def test_whose_training_failed_is_told(learning: Learning, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_part, "train", lambda *_, **__: (_ for _ in ()).throw(TrainingFailed("The loss is nan.")))
+    with pytest.raises(TrainingFailed, match="While Ant learned alone: The loss is nan."):
+        own_parts(learning)
 
 
 def nll(learning: Learning, block: Block, owner: int) -> float:
