@@ -15,11 +15,11 @@ COLLAPSED = 0.95  # mean cosine between characters' halves from which the networ
 def described(registry: Registry, row: Cohort) -> dict[str, Any]:
     """What `cohort show --json` prints."""
     here = {fold(each.name): each for each in registry.residents()}
-    bank = next(each for each in registry.banks() if each.id == row.bank_id)
     likeness = row.metrics.get("likeness", [])
     return {
-        "cohort": row.name, "version": row.version, "kind": row.kind, "base": bank.base, "digest": row.digest,
-        "whole": is_whole(registry, row), "encoder": row.encoder, "seed": row.seed, "created_at": row.created_at,
+        "cohort": row.name, "version": row.version, "kind": row.kind, "base": registry.bank_of(row).base,
+        "digest": row.digest, "whole": is_whole(registry, row), "encoder": row.encoder, "seed": row.seed,
+        "created_at": row.created_at,
         "members": [{"character": each["name"], "served": _is_served(here.get(fold(each["name"])), row)}
                     for each in row.members],
         "recipe": row.recipe, "likeness": likeness,

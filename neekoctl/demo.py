@@ -1,4 +1,5 @@
-"""`make demo`: the main job on screen, through the commands a user would type. Knows only the command line.
+"""`make demo`: the main job on screen, through the commands a user would type. Knows the command line, and where blocks
+lie: it hashes them itself.
 
 Three characters move in, each answers one question; a fourth moves in; the first three are shown to be, byte for byte,
 who they were, and everybody is checked. The home is $NEEKOCTL_HOME, or ./.demo, whose registry is opened afresh.

@@ -32,7 +32,7 @@ def details(registry: Registry, row: Character) -> dict[str, Any]:
     certificate = registry.certificate(row)
     return {
         **summary(row, registry.handles().get(row.id, [row.name])),
-        "base": next(bank.base for bank in registry.banks() if bank.id == row.bank_id),
+        "base": registry.bank_of(row).base,
         "description": row.description,
         "recipe": row.recipe,
         "seed": row.seed,

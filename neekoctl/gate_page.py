@@ -6,11 +6,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from neekoctl.outlet import ready
+
 
 def write(document: dict[str, Any], path: Path) -> None:
     """Write the page; its folder is made when it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_page(document), encoding="utf-8")
+    ready(path).write_text(_page(document), encoding="utf-8")
 
 
 def _page(document: dict[str, Any]) -> str:

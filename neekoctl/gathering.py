@@ -89,7 +89,7 @@ def again(registry: Registry, wanted: Wanted, screen: Screen, seed: int | None =
         NeekoError: there is no such cohort, or the first thing found that cannot be.
     """
     last = versions(registry, wanted.name)[-1]
-    bank = next(bank for bank in registry.banks() if bank.id == last.bank_id)
+    bank = registry.bank_of(last)
     here = {fold(row.name): row for row in registry.residents(bank=bank)}
     named = [_member(registry, word) for word in dict.fromkeys(wanted.characters)]
     anew = {fold(profile.name) for profile, _ in named}  # who comes with another profile
@@ -171,14 +171,12 @@ def _over(registry: Registry, base: str | None) -> set[int | None]:
 
 def _bank(registry: Registry, wanted: Wanted, residents: Sequence[Character], screen: Screen) -> Bank:
     """The bank they all live in, else the one that newcomers would."""
-    banks = {row.bank_id for row in residents}
-    if len(banks) > 1:
+    if len({row.bank_id for row in residents}) > 1:
         raise UsageError("A cohort is over one base model, and these live over different ones: name others.")
-    if not banks:
+    if not residents:
         return choose_bank(registry, wanted.base, say=screen.say)
-    over = _over(registry, wanted.base)
-    home = next(bank for bank in registry.banks() if bank.id in banks)
-    if home.id not in over:
+    home = registry.bank_of(residents[0])
+    if home.id not in _over(registry, wanted.base):
         raise UsageError(f"{residents[0].name} lives over {home.base}, and the cohort is to be over {wanted.base}: "
                          f"name others, or train one over {home.base} (leave --base out).")  # fmt: skip
     return home

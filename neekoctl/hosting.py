@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 from neekoctl.conversation import Conversation
 from neekoctl.routing import Router
-from neekoctl.stage import Say, Stage, bank_of, choose_bank, set_stage
+from neekoctl.stage import Stage, stage_for
 from recipes.gate import Decision
 from recipes.manner import Manner
+from recipes.sources import Say
 from recipes.words import words_in
 from registry.store import Registry
 from registry.tables import Character
@@ -85,14 +86,6 @@ class Host:
     def _with(self, speaker: Character | None) -> Conversation:
         """The conversation so far, continued by `speaker` (None: the base model)."""
         history = self._conversation.history if self._conversation else []
-        self._conversation = Conversation(self._set_for(speaker), speaker, self.with_persona, history)
+        self.stage = stage_for(self.registry, speaker, self.base, say=self.say, standing=self.stage)
+        self._conversation = Conversation(self.stage, speaker, self.with_persona, history)
         return self._conversation
-
-    def _set_for(self, speaker: Character | None) -> Stage:
-        """The stage that stands, unless the speaker lives over another base."""
-        standing = self.stage
-        if standing is None or speaker is not None and speaker.bank_id != standing.row.id:
-            bank = bank_of(self.registry, speaker) if speaker else choose_bank(self.registry, self.base, say=self.say)
-            self.stage = set_stage(self.registry, bank, say=self.say)
-        assert self.stage is not None
-        return self.stage

@@ -1,8 +1,7 @@
 """What a block says on its probes: the likelihood of each reference, the greedy replies, and a digest of the logits.
 Onboarding records it, check and the certificate compare with it. Knows no database and no screen.
 
-A character's probes always form the same batches, so that on one machine the same bytes give the same bits
-(the shape of a batch changes the order of summation).
+A character's probes always form the same batches, so that on one machine the same bytes give the same bits.
 """
 
 from __future__ import annotations
@@ -115,19 +114,14 @@ class Seen:
 
 def seen(stage: Stage, mix: Mix, probes: list[Messages]) -> Seen:
     """Read the references of the probes under the mounted blocks of `mix`."""
-    import torch
+    from recipes.likelihood import read_in_batches, totals
 
-    from recipes.likelihood import ROWS_AT_ONCE, reply_logits, totals
-
-    digest, scores = hashlib.sha256(), []
-    rows = _rows(stage, probes)
-    with stage.bank.serving([mix]), torch.inference_mode():
-        for start in range(0, len(rows), ROWS_AT_ONCE):
-            batch = rows[start : start + ROWS_AT_ONCE]
-            said = reply_logits(stage.base, batch)
-            digest.update(said.logits.cpu().numpy().tobytes())
+    hashed, scores = hashlib.sha256(), []
+    with stage.bank.serving([mix]):
+        for batch, said in read_in_batches(stage.base, _rows(stage, probes)):
+            hashed.update(said.logits.cpu().numpy().tobytes())
             scores += totals(batch, said)
-    return Seen(digest.hexdigest(), scores)
+    return Seen(hashed.hexdigest(), scores)
 
 
 def environment(stage: Stage, probes: list[Messages]) -> dict[str, Any]:

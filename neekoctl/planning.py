@@ -236,12 +236,11 @@ def with_kin(registry: Registry, plan: Plan, encoder: str, persona: Prototype) -
 
 def document(plan: Plan) -> dict[str, Any]:
     """What `--dry-run` prints."""
-    from recipes.advisor import Source, ladder, why_alone
+    from recipes.advisor import at_hand, ladder, why_alone
 
     auto, probes = plan.request.strategy == "auto", len(plan.split.probes)
-    there: dict[Source, bool] = {"neighbours": bool(plan.kin), "cohort": plan.cohort is not None}
-    sources = [source for source, is_there in there.items() if is_there]
-    rungs = ladder(plan.exchanges, probes, sources) if auto else []
+    there = at_hand(neighbours=bool(plan.kin), cohort=plan.cohort is not None)
+    rungs = ladder(plan.exchanges, probes, there) if auto else []
     return {
         "character": plan.profile.name,
         "strategy": plan.request.strategy,
@@ -252,6 +251,6 @@ def document(plan: Plan) -> dict[str, Any]:
         "neighbours": [each.document() for each in plan.kin],
         "cohort": f"{plan.cohort.name} version {plan.cohort.version}" if plan.cohort else None,
         "rungs": [rung.name for rung in rungs],
-        "note": why_alone(plan.exchanges, probes, sources) if len(rungs) == 1 else "",
+        "note": why_alone(plan.exchanges, probes, there) if len(rungs) == 1 else "",
         "budget": plan.request.budget,
     }

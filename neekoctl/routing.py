@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import numpy as np
 from neekoctl.stage import canonical
 from recipes.gate import SCORED, SIGNALS, Decision, Gate, Scorer, Settings, nobodys_requests
 from recipes.mentions import Names
-from recipes.sources import DEFAULT_ENCODER, fingerprint, local_folder
+from recipes.sources import DEFAULT_ENCODER, Say, fingerprint, local_folder
 from registry.caches import keep
 from registry.errors import BlockDamaged, NeekoError, UsageError
 from registry.gates import active_gate, encoder_in_use, follow_encoder, name_of
@@ -22,8 +22,6 @@ from registry.tables import Character
 
 if TYPE_CHECKING:
     from recipes.encoder import Encoder
-
-Say = Callable[[str], None]
 
 
 @dataclass

@@ -17,6 +17,7 @@ from neekoctl.stage import Stage
 from neekoctl.underway import Screen
 from recipes.exchanges import Messages, with_system
 from registry.blocks import folder_digest
+from registry.names import counted
 from registry.roles import refuse_another_encoder
 from registry.store import Onboarded, Registry, Reservation
 from registry.tables import Dialogue, Parent, Probe, Prototype, Reading
@@ -104,7 +105,7 @@ def measure_probes(stage: Stage, plan: Plan, digest: str, reservation: Reservati
                    screen: Screen) -> list[Probe]:  # fmt: skip
     """Baselines, taken from the stored block: what check will read is what was measured; and their vectors."""
     asked = heldout(plan)
-    screen.say(f"recording {len(asked)} probe{'s' * (len(asked) != 1)}")
+    screen.say(f"recording {counted(len(asked), 'probe')}")
     mix = stage.mount(reservation.ranks, digest, plan.profile.name)
     measured = measure(stage, mix, asked)
     stage.registry.renew(reservation)

@@ -6,13 +6,12 @@ Torch is imported when a stage is set, not before: choosing a bank needs none.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recipes.exchanges import PromptForm
-from recipes.sources import DEFAULT_BASE, SOURCES, fingerprint, folder_of, local_folder, on_disk
+from recipes.sources import DEFAULT_BASE, SOURCES, Say, fingerprint, folder_of, local_folder, on_disk
 from registry.errors import BaseError, BaseMismatch, UsageError
 from registry.ranks import RankRange
 from registry.store import CAPACITY, Registry
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from recipes.bank import Bank as RunningBank
     from recipes.bank import Mix
     from recipes.base_model import BaseModel
-
-Say = Callable[[str], None]
 
 
 @dataclass
@@ -129,9 +126,13 @@ def the_one(banks: list[Bank]) -> Bank:
     return banks[0]
 
 
-def bank_of(registry: Registry, character: Character) -> Bank:
-    """The bank a character lives in."""
-    return next(bank for bank in registry.banks() if bank.id == character.bank_id)
+def stage_for(registry: Registry, speaker: Character | None, base: str | None, *, say: Say,
+              standing: Stage | None = None) -> Stage:  # fmt: skip
+    """A stage on which somebody speaks, or the base model over `base`; the `standing` one where it will do."""
+    if standing is not None and (speaker is None or speaker.bank_id == standing.row.id):
+        return standing
+    bank = registry.bank_of(speaker) if speaker else choose_bank(registry, base, say=say)
+    return set_stage(registry, bank, say=say)
 
 
 def set_stage(registry: Registry, row: Bank, *, say: Say, fresh: bool = False) -> Stage:

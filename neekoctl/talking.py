@@ -12,7 +12,7 @@ from neekoctl import render
 from neekoctl.conversation import Conversation, Reply
 from neekoctl.hosting import Host
 from neekoctl.routing import Router, texts_of
-from neekoctl.stage import bank_of, choose_bank, existing_banks, set_stage
+from neekoctl.stage import Stage, existing_banks, stage_for
 from recipes.engine import Sampling
 from registry.errors import NeekoError, Terminated, UsageError
 from registry.names import as_utf8
@@ -94,12 +94,13 @@ class _Talk:
             render.say("nobody lives here yet, so the base model answers")
             self.conversation = self._with(None)
 
-    def _with(self, row: Character | None) -> Conversation:
-        base = self.options.base
-        bank = bank_of(self.registry, row) if row else choose_bank(self.registry, base, say=render.say)
-        if row and base and bank.id not in [each.id for each in existing_banks(self.registry, base)]:
-            raise UsageError(f"{row.name} lives over {bank.base}: leave --base and NEEKOCTL_BASE out.")
-        return Conversation(set_stage(self.registry, bank, say=render.say), row, self.options.persona)
+    def _with(self, row: Character | None, standing: Stage | None = None) -> Conversation:
+        registry, base = self.registry, self.options.base
+        if row and base and row.bank_id not in [each.id for each in existing_banks(registry, base)]:
+            home = registry.bank_of(row).base
+            raise UsageError(f"{row.name} lives over {home}: leave --base and NEEKOCTL_BASE out.")
+        stage = stage_for(registry, row, base, say=render.say, standing=standing)
+        return Conversation(stage, row, self.options.persona)
 
     def _turn(self, text: str) -> tuple[Conversation | None, str]:
         """Who answers what; says so when the gate chose."""
@@ -227,8 +228,5 @@ class _Talk:
         """From now on somebody who is named answers, or the base model; the gate is asked no more."""
         row = self.registry.resident(name) if name else None
         standing = self.conversation.stage if self.conversation else self.host.stage if self.host else None
-        if standing is None or row is not None and row.bank_id != standing.row.id:
-            self.conversation = self._with(row)
-        else:
-            self.conversation = Conversation(standing, row, self.options.persona)
+        self.conversation = self._with(row, standing)
         self.host = None

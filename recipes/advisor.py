@@ -15,7 +15,7 @@ from recipes.exchanges import Row
 from recipes.expansion import expand
 from recipes.fusion import TUNED_ON, fuse, most_passes
 from recipes.hyper import hyper
-from recipes.likelihood import ROWS_AT_ONCE, scored_under
+from recipes.likelihood import ROWS_AT_ONCE, nll_under, scored_under
 from recipes.scores import Difference, Score, mean_nll, paired_bootstrap, perplexity
 from recipes.task import Made, Task
 
@@ -76,12 +76,16 @@ def _training_passes(task: Task) -> float:
     return TRAINING_COST * task.recipe.epochs * len(task.train)
 
 
+def _passes_from_cohort(task: Task) -> float:
+    return _training_passes(replace(task, recipe=task.expands_by))
+
+
 LADDER = (
     Rung("fuse", 0, "neighbours", _fused, lambda _: 0.0),
     Rung("hyper", 0, "cohort", _written, _writing_passes),
     Rung("fuse --tune", 3, "neighbours", _tuned, lambda task: most_passes(task) * min(TUNED_ON, len(task.train))),
     Rung("expand --warm-start fuse", 3, "neighbours", _started, _training_passes),
-    Rung("expand --warm-start hyper", 3, "cohort", _started_from_cohort, _training_passes),
+    Rung("expand --warm-start hyper", 3, "cohort", _started_from_cohort, _passes_from_cohort),
     Rung("expand", 48, None, _fresh, _training_passes),
 )
 
@@ -96,10 +100,14 @@ def ladder(exchanges: int, probes: int, sources: Collection[Source]) -> list[Run
     return sensible if probes >= FEWEST_PROBES else [rung for rung in sensible if rung.source][-1:]
 
 
-def sources(task: Task) -> list[Source]:
-    """What a block could be made from."""
-    found: dict[Source, bool] = {"neighbours": bool(task.neighbours), "cohort": task.entry is not None}
+def at_hand(*, neighbours: bool, cohort: bool) -> list[Source]:
+    """What a block could be made from, of what is there."""
+    found: dict[Source, bool] = {"neighbours": neighbours, "cohort": cohort}
     return [source for source, there in found.items() if there]
+
+
+def _at_hand_for(task: Task) -> list[Source]:
+    return at_hand(neighbours=bool(task.neighbours), cohort=task.entry is not None)
 
 
 def _start(task: Task, source: Source) -> Block:
@@ -113,11 +121,11 @@ def _start(task: Task, source: Source) -> Block:
 def _helpful(task: Task, probes: list[Row]) -> list[Source]:
     """The sources whose start finds the newcomer's own replies likelier than the bare base does: all of them are held
     out as long as nothing is trained. What comes from people who speak otherwise is a worse start than none."""
-    if not sources(task):
+    if not _at_hand_for(task):
         return []
     rows = [*task.rows(), *probes][:MOST_JUDGED]
-    base = mean_nll(scored_under(task.bank, None, rows))
-    return [each for each in sources(task) if mean_nll(scored_under(task.bank, _start(task, each), rows)) < base]
+    base = nll_under(task.bank, None, rows)
+    return [each for each in _at_hand_for(task) if nll_under(task.bank, _start(task, each), rows) < base]
 
 
 def why_alone(exchanges: int, probes: int, sources: Collection[Source]) -> str:
@@ -156,7 +164,7 @@ def advise(task: Task) -> Made:
     """
     probes = task.probes()
     unasked = len(probes) >= FEWEST_PROBES or not task.train  # so many tell by themselves; or there is nothing else
-    helpful = sources(task) if unasked else _helpful(task, probes)
+    helpful = _at_hand_for(task) if unasked else _helpful(task, probes)
     rungs = ladder(task.exchanges, len(probes), helpful)
     if len(rungs) == 1:
         return _unopposed(task, rungs[0], len(probes), helpful)
@@ -203,7 +211,7 @@ def _left(task: Task) -> float:
 
 def _unopposed(task: Task, rung: Rung, probes: int, helpful: Sequence[Source]) -> Made:
     """One rung alone is possible, or nothing would tell two apart."""
-    if helpful or not sources(task):
+    if helpful or not _at_hand_for(task):
         why = why_alone(task.exchanges, probes, helpful)
     else:
         why = "the bare base finds the newcomer's replies likelier than anybody's block or a cohort would"

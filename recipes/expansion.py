@@ -10,10 +10,10 @@ import torch
 from recipes.block import Block, Pair, fresh_block
 from recipes.exchanges import Row
 from recipes.fusion import lineage
-from recipes.likelihood import scored_under
+from recipes.likelihood import nll_under
 from recipes.merging import Part, merge
 from recipes.recipe import Merging
-from recipes.scores import mean_nll, perplexity
+from recipes.scores import perplexity
 from recipes.task import Made, Task
 from recipes.training import Trained, train
 from registry.names import counted, some_of
@@ -44,9 +44,9 @@ def expand(task: Task) -> Made:
 def _measured(task: Task, done: Trained, probes: list[Row]) -> Trained:
     """Beside the bare base, which a warm start does not begin as; the end, too, where the probes were too few to judge
     by and no run has read it."""
-    before, after = mean_nll(scored_under(task.bank, None, probes)), done.nll_after
+    before, after = nll_under(task.bank, None, probes), done.nll_after
     if after is None:
-        after = mean_nll(scored_under(task.bank, done.block, probes))
+        after = nll_under(task.bank, done.block, probes)
     return replace(done, nll_before=before, nll_after=after)
 
 

@@ -11,11 +11,10 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from recipes.likelihood import scored_under
+from recipes.likelihood import nll_under
 from recipes.merging import Merged, Part, merge
 from recipes.recipe import FACTOR_WISE, SIGN_ELECTING
 from recipes.running import Progress
-from recipes.scores import mean_nll
 from recipes.task import Lineage, Made, Neighbour, Task
 from registry.errors import NeekoError
 from registry.names import counted, some_of
@@ -40,7 +39,7 @@ def fuse(task: Task) -> Made:
     weights, tuning = _tuned(task) if task.tune else ([each.weight for each in task.neighbours], {})
     merged = _merged(task, weights)
     parents = lineage([replace(each, weight=weight) for each, weight in zip(task.neighbours, weights, strict=True)])
-    before = mean_nll(scored_under(task.bank, None, probes)) if probes else None
+    before = nll_under(task.bank, None, probes) if probes else None
     found = {"method": task.merging.method, "discarded": merged.lost_in_all, "passes": 0, **tuning}
     details = {"merge": {**found, "discarded_by_module": merged.lost}}
     return Made(merged.block, "fuse", before, None, time.monotonic() - started, _reason(task, parents, found),
@@ -69,7 +68,7 @@ def _tuned(task: Task) -> tuple[list[float], dict[str, float]]:
     def nll(weights: np.ndarray) -> float:
         started = time.monotonic()
         block = _merged(task, weights.tolist()).block
-        value = mean_nll(scored_under(task.bank, block, rows))
+        value = nll_under(task.bank, block, rows)
         passes.append((value, weights.tolist()))
         speed = sum(len(row.tokens) for row in rows) / (time.monotonic() - started)
         task.report(Progress(len(passes), most, value, speed, None))

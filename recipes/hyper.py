@@ -13,7 +13,7 @@ from recipes.bank import Bank
 from recipes.block import Block
 from recipes.cohort_file import Cohort
 from recipes.exchanges import Row
-from recipes.likelihood import reply_logits, score, scored_under
+from recipes.likelihood import nll_under, reply_logits, score
 from recipes.running import Run, State
 from recipes.scores import mean_nll, perplexity
 from recipes.task import Made, Task
@@ -59,11 +59,11 @@ def hyper(task: Task) -> Made:
     probes, rows = task.probes(), task.rows() if task.train and task.entry.learns else []
     task.entry.cohort.network.to(task.bank.base.device)
     learner = Newcomer(task.bank, task.entry, rows, probes, task.recipe.batch, task.seed)
-    before = mean_nll(scored_under(task.bank, None, probes)) if probes else None
+    before = nll_under(task.bank, None, probes) if probes else None
     run = Run(learner, task.recipe, task.checkpoint) if rows else None
     state = run.go(task.report, task.until) if run else State()
     block = learner.block()
-    after = mean_nll(scored_under(task.bank, block, probes)) if probes else None
+    after = nll_under(task.bank, block, probes) if probes else None
     return Made(block, "hyper", before, after, state.seconds, _reason(task, learner, state, before, after),
                 run.speed if run else 0.0, steps=state.step, best_step=state.best_step,
                 details={"cohort": task.entry.card()})  # fmt: skip

@@ -13,7 +13,7 @@ from recipes.bank import Bank
 from recipes.base_model import BaseModel
 from recipes.block import Block
 from recipes.exchanges import Row
-from recipes.scores import Score
+from recipes.scores import Score, mean_nll
 
 ROWS_AT_ONCE = 4
 TOKENS_AT_ONCE = 64  # of a vocabulary's logits each
@@ -43,14 +43,19 @@ def reply_logits(base: BaseModel, rows: Sequence[Row]) -> Said:
     return Said(logits.float(), tokens[:, 1:][scored[:, 1:]], keep.nonzero()[:, 0], last)
 
 
+def read_in_batches(base: BaseModel, rows: Sequence[Row]) -> Iterator[tuple[Sequence[Row], Said]]:
+    """What is said to a few rows at a time. The batches depend on the rows alone, so the same rows give the same bits
+    (the shape of a batch changes the order of summation)."""
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        batch = rows[start : start + ROWS_AT_ONCE]
+        with torch.inference_mode():  # not around the yield: it would hold for whoever asks
+            said = reply_logits(base, batch)
+        yield batch, said
+
+
 def score(base: BaseModel, rows: Sequence[Row]) -> list[Score]:
-    """One score a row, in order. The batches depend on the rows alone, so the same rows give the same bits."""
-    scores: list[Score] = []
-    with torch.inference_mode():
-        for start in range(0, len(rows), ROWS_AT_ONCE):
-            batch = rows[start : start + ROWS_AT_ONCE]
-            scores += totals(batch, reply_logits(base, batch))
-    return scores
+    """One score a row, in order."""
+    return [each for batch, said in read_in_batches(base, rows) for each in totals(batch, said)]
 
 
 def written_greedily(base: BaseModel, rows: Sequence[Row]) -> list[bool]:
@@ -60,12 +65,9 @@ def written_greedily(base: BaseModel, rows: Sequence[Row]) -> list[bool]:
     speculative decoding makes, arXiv 2211.17192).
     """
     found: list[bool] = []
-    with torch.inference_mode():
-        for start in range(0, len(rows), ROWS_AT_ONCE):
-            batch = rows[start : start + ROWS_AT_ONCE]
-            said = reply_logits(base, batch)
-            differ = set(said.owner[said.logits.argmax(-1) != said.targets].tolist())
-            found += [place not in differ for place in range(len(batch))]
+    for batch, said in read_in_batches(base, rows):
+        differ = set(said.owner[said.logits.argmax(-1) != said.targets].tolist())
+        found += [place not in differ for place in range(len(batch))]
     return found
 
 
@@ -81,6 +83,11 @@ def scored_under(bank: Bank, block: Block | None, rows: Sequence[Row]) -> list[S
     """One score a row, under a block that need not be mounted (None: the bare base)."""
     with bank.using(block):
         return score(bank.base, rows)
+
+
+def nll_under(bank: Bank, block: Block | None, rows: Sequence[Row]) -> float:
+    """The same over all their tokens, in nats a token."""
+    return mean_nll(scored_under(bank, block, rows))
 
 
 def _padded(rows: Sequence[Row], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

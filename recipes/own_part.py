@@ -15,12 +15,10 @@ from zlib import crc32
 
 from recipes.block import Block, fresh_block
 from recipes.cohort import Learning
-from recipes.exchanges import Row
-from recipes.likelihood import scored_under
+from recipes.likelihood import nll_under
 from recipes.merging import Part, merge
 from recipes.recipe import Merging
 from recipes.running import Report
-from recipes.scores import mean_nll
 from recipes.training import train
 from registry.errors import TrainingFailed
 
@@ -83,10 +81,6 @@ def _better(learning: Learning, place: int, written: Block, own: Block) -> Compl
     """The sum, or what was written where probes say that the sum costs too much: few dialogues, as a rule."""
     share, probes = learning.recipe.own_share, learning.members[place].probes
     both = merge([Part(written, 1 - share), Part(own, share)], Merging(), written.rank).block
-    if not probes or _nll(learning, both, probes) <= _nll(learning, written, probes) + PRICE:
+    if not probes or nll_under(learning.bank, both, probes) <= nll_under(learning.bank, written, probes) + PRICE:
         return Completed(both, share)
     return Completed(written, 0.0)
-
-
-def _nll(learning: Learning, block: Block, probes: Sequence[Row]) -> float:
-    return mean_nll(scored_under(learning.bank, block, probes))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlmodel import col, func, select
 
+from registry.revisions import arrivals
 from registry.store import Registry
 from registry.tables import Character, Reading, Revision
 
@@ -51,8 +52,9 @@ def first_distinctness(registry: Registry, characters: Collection[Character],
 
 def matrix(registry: Registry) -> Matrix:
     """The residents in the order they moved in, by all revisions."""
-    everybody = sorted(registry.characters(status=("ready", "removed"), brief=True), key=lambda row: row.created_at)
-    people = [row for row in everybody if row.status == "ready"]
+    everybody, since = registry.characters(status=("ready", "removed"), brief=True), arrivals(registry)
+    people = sorted((row for row in everybody if row.status == "ready"),
+                    key=lambda row: (since.get(row.id, row.created_at), row.id))  # fmt: skip
     with registry.reading() as session:
         revisions = list(session.exec(select(Revision).order_by(col(Revision.number))))
         last = {(each.character_id, each.revision): each

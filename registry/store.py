@@ -24,6 +24,7 @@ from registry.tables import (
     Bank,
     Certificate,
     Character,
+    Cohort,
     Dialogue,
     Handle,
     Parent,
@@ -278,6 +279,11 @@ class Registry:
             query = query.where(Character.bank_id == bank.id)
         with self.reading() as session:
             return list(session.exec(query.order_by(col(Character.bank_id), col(Character.start))))
+
+    def bank_of(self, row: Character | Cohort) -> Bank:
+        """The bank that a character lives in, or that a cohort is over."""
+        with self.reading() as session:
+            return session.get_one(Bank, row.bank_id)
 
     def residents(self, bank: Bank | None = None, *, brief: bool = False) -> list[Character]:
         """Those of them who are finished."""

@@ -5,7 +5,7 @@ and no exit codes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -17,17 +17,16 @@ from neekoctl.checks.scope import Scope
 from neekoctl.checks.tolerances import Tolerances
 from neekoctl.checks.verdicts import Judged
 from neekoctl.gating import reaches
-from neekoctl.stage import bank_of, set_stage
+from neekoctl.stage import set_stage
 from recipes.scores import mean_nll
+from recipes.sources import Say
 from registry.cohorts import damaged, harm
 from registry.errors import BaseMismatch, NeekoError, NothingToCheck
 from registry.names import some_of
 from registry.readings import put_readings
-from registry.revisions import newest, unaccounted
+from registry.revisions import arrivals, newest, unaccounted
 from registry.store import Registry
 from registry.tables import Reading
-
-Say = Callable[[str], None]
 
 
 def check(registry: Registry, scope: Scope, allowed: Tolerances, *, say: Say, report: Report) -> dict[str, Any]:
@@ -67,7 +66,7 @@ def _who_stayed(registry: Registry, found: Sequence[Checked], say: Say) -> list[
 def _document(registry: Registry, judged: Sequence[Judged], gate: dict[str, Any], left_out: list[str],
               allowed: Tolerances) -> dict[str, Any]:  # fmt: skip
     common = [*unaccounted(registry), *map(harm, damaged(registry))]
-    sections = summary.sections(judged, gate, allowed, common)
+    sections = summary.sections(judged, gate, allowed, common, arrivals(registry))
     regressed = any(section["verdict"] == "regressed" for section in sections.values())
     return {
         "verdict": "regressed" if regressed else "pass",
@@ -84,7 +83,7 @@ def _document(registry: Registry, judged: Sequence[Judged], gate: dict[str, Any]
 def _measure_bank(registry: Registry, found: Sequence[Checked], say: Say, report: Report) -> None:
     """What the model says, where there is the model they were made for; else that is everybody's fault."""
     try:
-        stage = set_stage(registry, bank_of(registry, found[0].row), say=say, fresh=True)
+        stage = set_stage(registry, registry.bank_of(found[0].row), say=say, fresh=True)
     except BaseMismatch as error:
         say(str(error))
         for each in found:

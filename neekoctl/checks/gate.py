@@ -7,7 +7,7 @@ the questions it loses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from neekoctl.checks.findings import Checked, Route
@@ -15,6 +15,7 @@ from neekoctl.checks.tolerances import Tolerances
 from neekoctl.checks.verdicts import flips, is_loss, mcnemar
 from neekoctl.gating import judge, reaches, share
 from neekoctl.routing import Router, texts_of
+from recipes.sources import Say
 from registry.errors import BlockDamaged, EncoderMismatch, NeekoError
 from registry.gates import active_gate, fingerprint
 from registry.revisions import arrivals
@@ -22,38 +23,35 @@ from registry.seals import digest
 from registry.store import Registry
 from registry.tables import Gate
 
-Say = Callable[[str], None]
-
 
 def section(registry: Registry, found: Sequence[Checked], allowed: Tolerances, say: Say) -> dict[str, Any]:
     """Route every probe, noted with its owner; the figures of the section, and what is nobody's alone."""
-    version, why, unrouted = active_gate(registry), "", 0
-    complaints = list(_faults(registry, found, version))
+    version = active_gate(registry)
+    complaints, asked = list(_faults(registry, found, version)), {"why": "", "unrouted": 0}
     try:
-        unrouted = _route(registry, found, say)
+        asked["unrouted"] = _route(registry, found, say)
     except (BlockDamaged, EncoderMismatch) as error:
         complaints.append(f"it cannot be asked: {error}")
     except NeekoError as error:
-        why = str(error)
+        asked["why"] = str(error)
         say(f"the gate is not checked: {error}")
     routes = [route for each in found for route in each.routes]
-    lost, gained = flips(routes)
     if is_loss(routes, allowed):
+        lost, gained = flips(routes)
         complaints.append(f"{lost} of {len(routes)} questions no longer reach their owners, {gained} newly do")
+    number = version.version if version else None
+    return {"version": number, **asked, **_figures(routes), "complaints": complaints}
+
+
+def _figures(routes: Sequence[Route]) -> dict[str, Any]:
+    """How many questions found whom, then and now, and those that went elsewhere, the lost ones first."""
+    moved = sorted((route for route in routes if route.then != route.now), key=lambda each: not each.lost)
     return {
-        "version": version.version if version else None,
         "questions": len(routes),
-        "unrouted": unrouted,
         "accuracy_baseline": share([reaches(route.then, route.owner) for route in routes]),
         "accuracy_now": share([reaches(route.now, route.owner) for route in routes]),
-        "p": mcnemar(lost, gained),
-        "flips": [
-            {**vars(route), "lost": route.lost}
-            for route in sorted(routes, key=lambda each: not each.lost)
-            if route.then != route.now
-        ],
-        "why": why,
-        "complaints": complaints,
+        "p": mcnemar(*flips(routes)),
+        "flips": [{**vars(route), "lost": route.lost} for route in moved],
     }
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from neekoctl.checks.history import changes, titles
+from neekoctl.outlet import ready
 from registry.readings import Matrix
 
 
 def write(matrix: Matrix, path: Path) -> None:
     """Write the page; its folder is made when it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     drawn = heat_map(matrix).to_html(full_html=False, include_plotlyjs=True)
-    path.write_text(
+    ready(path).write_text(
         f"<!doctype html><meta charset=utf-8><title>neekoctl history</title>{drawn}"
         "<p style='font:16px system-ui'>Forgetting: the NLL of a character's probes at a revision less that of its own "
         "onboarding, in nats a token. A blank cell was not measured.</p>",

@@ -8,6 +8,7 @@ from typing import Any
 
 from neekoctl.checks.history_page import heat_map
 from neekoctl.checks.screen import headline, number
+from neekoctl.outlet import ready
 from registry.readings import Matrix
 
 STYLE = (
@@ -17,7 +18,8 @@ STYLE = (
 
 
 def write(document: dict[str, Any], matrix: Matrix, path: Path) -> None:
-    path.write_text(_page(document, matrix), encoding="utf-8")
+    """Write the page; its folder is made when it is missing."""
+    ready(path).write_text(_page(document, matrix), encoding="utf-8")
 
 
 def _page(document: dict[str, Any], matrix: Matrix) -> str:

@@ -3,14 +3,13 @@ Computes nothing of the check."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
+from neekoctl.outlet import ready, refuse_unwritable
 from registry.errors import NeekoError, UsageError
 from registry.store import Registry
 
@@ -32,7 +31,7 @@ class Reports:
         """
         try:
             for path in filter(None, (self.junit, self.html)):
-                _refuse_unwritable(path)
+                refuse_unwritable(path)
         except UsageError as error:
             self._annotate(str(error))
             raise
@@ -46,7 +45,7 @@ class Reports:
         if self.junit:
             from neekoctl.checks import junit
 
-            junit.write_error(sentence, _ready(self.junit))
+            junit.write_error(sentence, ready(self.junit))
         self._annotate(sentence)
 
     def _annotate(self, sentence: str) -> None:
@@ -60,30 +59,13 @@ class Reports:
         if self.junit:
             from neekoctl.checks import junit
 
-            junit.write(document, _ready(self.junit))
+            junit.write(document, ready(self.junit))
         if self.html:
             from neekoctl.checks import page
             from registry.readings import matrix
 
-            page.write(document, matrix(registry), _ready(self.html))
+            page.write(document, matrix(registry), self.html)
         if self.github:
             from neekoctl.checks import github
 
             github.tell(document)
-
-
-def _refuse_unwritable(path: Path) -> None:
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder: name the file to write the report to.")
-    if path.exists() and not os.access(path, os.W_OK):
-        raise UsageError(f"{path} may not be written over: name another file.")
-    try:
-        with TemporaryFile(dir=_ready(path).parent):
-            pass
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written ({error.strerror}): name another file.") from error
-
-
-def _ready(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path

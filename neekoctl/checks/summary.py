@@ -8,7 +8,7 @@ which is minus their forgetting.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from neekoctl.checks.tolerances import Tolerances
@@ -59,13 +59,13 @@ def _number(value: Any) -> float | None:
     return value if isinstance(value, float) and math.isfinite(value) else None
 
 
-def sections(judged: Sequence[Judged], gate: dict[str, Any], allowed: Tolerances,
-             at_large: Sequence[str] = ()) -> dict[str, dict[str, Any]]:  # fmt: skip
+def sections(judged: Sequence[Judged], gate: dict[str, Any], allowed: Tolerances, at_large: Sequence[str] = (),
+             since: Mapping[int, str] | None = None) -> dict[str, dict[str, Any]]:  # fmt: skip
     """The five sections of the document, each with its verdict; `at_large` is what is wrong with what is stored, and
-    nobody's alone."""
+    nobody's alone; `since` says when everybody moved in, where that is not the day they were made."""
     weights = {**_weights(judged), "complaints": list(at_large)}
-    figures = {"weights": weights, "likelihood": _likelihood(judged), "replies": _replies(judged), "gate": gate,
-               "style": _style(judged)}  # fmt: skip
+    figures = {"weights": weights, "likelihood": _likelihood(judged, since or {}), "replies": _replies(judged),
+               "gate": gate, "style": _style(judged)}  # fmt: skip
     found = {}
     for name, each in figures.items():
         complaints = [f"{one.found.row.name}: {words}" for one in judged for words in one.complaints[name]]
@@ -85,9 +85,9 @@ def _weights(judged: Sequence[Judged]) -> dict[str, Any]:
     return {"characters": len(judged), "identical": sum(not each.found.faults for each in judged)}
 
 
-def _likelihood(judged: Sequence[Judged]) -> dict[str, Any]:
+def _likelihood(judged: Sequence[Judged], since: Mapping[int, str]) -> dict[str, Any]:
     known = sorted((each.found for each in judged if "likelihood" not in each.unjudged),
-                   key=lambda each: each.row.created_at)  # fmt: skip
+                   key=lambda each: since.get(each.row.id, each.row.created_at))  # fmt: skip
     lost = [each.forgetting or 0.0 for each in known]
     return {
         "probes": sum(len(each.now) for each in known),

@@ -19,10 +19,13 @@ def report(
 ) -> None:
     """Judge the gate by everybody's probes: confusion, coverage, calibration, precision and recall."""
     from neekoctl import gate_page, gate_report, gate_screen, render
+    from neekoctl.outlet import refuse_unwritable
     from neekoctl.routing import Router, texts_of
     from registry.layout import Layout
     from registry.store import Registry
 
+    if html is not None:
+        refuse_unwritable(html)
     registry = Registry(Layout.default())
     router = Router(registry, texts_of(registry, encoder, render.say), signal)
     document = gate_report.report(registry, router)

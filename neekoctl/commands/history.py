@@ -16,12 +16,15 @@ def history(
     from neekoctl import render
     from neekoctl.checks import history as measures
     from neekoctl.checks import history_page, history_screen
+    from neekoctl.outlet import refuse_unwritable
     from registry.layout import Layout
     from registry.readings import matrix
     from registry.store import Registry
 
+    if html is not None:
+        refuse_unwritable(html)
     found = matrix(Registry(Layout.default()))
     document = measures.document(found)
-    if html:
+    if html is not None:
         history_page.write(found, html)
     render.document(document) if json else history_screen.show(document)

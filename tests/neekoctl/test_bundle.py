@@ -72,6 +72,8 @@ def test_those_who_live_there_are_joined_and_everybody_passes_the_check(neekoctl
     document = done.document
     assert [(row["name"], row["to"]) for row in document["moved_in"]] == [("Ant", [4, 12]), ("Bee", [12, 20])]
     assert (document["how"], document["gate"]) == ("merged", 2), done.err  # fitted to all
+    # who was made first, elsewhere, has moved in last
+    assert [row["name"] for row in neekoctl("history", "--json").document["characters"]] == ["Dot", "Ant", "Bee"]
     checked = neekoctl("check", "--json")
     assert (checked.code, checked.document["checked"]) == (0, 3)
     assert said(neekoctl, "dot") == dot

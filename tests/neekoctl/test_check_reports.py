@@ -193,5 +193,13 @@ def test_history_has_a_column_a_revision_and_tells_who_changed(neekoctl, registr
     assert "Which onboarding changed whom" in page.read_text()
 
 
+@pytest.mark.parametrize("command", [("check",), ("history",), ("gate", "report")], ids=" ".join)
+def test_a_page_that_cannot_be_written_is_refused_before_the_work(
+    neekoctl, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    done = neekoctl(*command, "--html", tmp_path)
+    assert (done.code, "is a folder: name the file to write to" in done.err) == (2, True)
+
+
 def test_an_empty_history_says_so(neekoctl) -> None:
     assert "Nobody lives here" in neekoctl("history").out

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recipes import advisor
+from recipes import advisor, likelihood
 from recipes.advisor import FEWEST_PROBES, LADDER, Rung, advise, ladder
 from recipes.scores import Score, paired_bootstrap
 from recipes.task import Lineage, Made, Task
@@ -100,7 +100,8 @@ class Stand:
         rungs = tuple(replace(rung, make=self.maker(rung.name)) for rung in LADDER)
         monkeypatch.setattr(advisor, "LADDER", rungs)
         monkeypatch.setattr(advisor, "_start", lambda task, source: {"neighbours": "fuse", "cohort": "hyper"}[source])
-        monkeypatch.setattr(advisor, "scored_under", lambda bank, block, rows: scores(*nlls[block or "base"]))
+        for module in (advisor, likelihood):
+            monkeypatch.setattr(module, "scored_under", lambda bank, block, rows: scores(*nlls[block or "base"]))
         probes = [[]] * len(nlls["base"])
         recipe: Any = type("R", (), {"epochs": 4})
         train = [[{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]] * exchanges
@@ -125,7 +126,7 @@ class _Task(Task):
 def test_a_source_is_judged_by_what_is_to_be_learned_and_not_by_probes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     stand = Stand(monkeypatch, {"base": [3.0] * 4, "fuse": [2.0] * 4}, exchanges=20)
     read: list[int] = []
-    monkeypatch.setattr(advisor, "scored_under", lambda bank, block, rows: read.append(len(rows)) or scores(3.0))
+    monkeypatch.setattr(likelihood, "scored_under", lambda bank, block, rows: read.append(len(rows)) or scores(3.0))
     advise(stand.task)
     assert set(read) == {24}
 

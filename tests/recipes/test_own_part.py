@@ -93,7 +93,7 @@ def test_being_told_apart_has_its_price(cost: float, share: float, learning: Lea
     told = {
         id(learning.members[place].probes): iter((2.0 + cost, 2.0)) for place in range(3)
     }  # the sum, what was written
-    monkeypatch.setattr(own_part, "_nll", lambda _, block, probes: next(told[id(probes)]))
+    monkeypatch.setattr(own_part, "nll_under", lambda _, block, probes: next(told[id(probes)]))
     assert [each.own_share for each in completed(learning, own)] == [share] * 3
 
 
