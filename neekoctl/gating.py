@@ -31,6 +31,7 @@ from registry.profile import Profile
 from registry.roles import Roles, load_roles
 from registry.store import Registry
 from registry.tables import Character, Probe, Prototype
+from registry.vectors import from_bytes, to_bytes
 
 MOST_PROBES = 512  # that a new version is judged by, evenly over everybody's
 TOLERANCE = 0.05  # of the residents' probes that may be lost under a new version: one or two of thirty
@@ -44,7 +45,7 @@ def prototypes(profile: Profile, prompts: Sequence[str], texts: Texts) -> list[P
     parts += [("fact", fact) for fact in profile.facts]
     parts += [("prompt", prompt) for prompt in dict.fromkeys(prompts)]
     vectors = texts.encode([text for _, text in parts])
-    return [Prototype(character_id=0, kind=kind, text=text, vector=vector.astype("<f4").tobytes())
+    return [Prototype(character_id=0, kind=kind, text=text, vector=to_bytes(vector))
             for (kind, text), vector in zip(parts, vectors, strict=True)]  # fmt: skip
 
 
@@ -100,7 +101,7 @@ def judge(router: Router, probes: Sequence[tuple[Probe, str]]) -> Routed:
 
 def route_probe(router: Router, probe: Probe) -> Decision:
     """The decision on a probe's last turn alone."""
-    vector = np.frombuffer(probe.vector or b"", dtype="<f4")[None]
+    vector = from_bytes(probe.vector or b"")[None]
     return router.gate.route([probe.prompt[-1]["content"]], lambda _: vector)
 
 
@@ -198,7 +199,7 @@ def _embedded(registry: Registry, row: Character, texts: Texts) -> Vectors:
     kept, probes = prototypes_of(registry, row), registry.probes(row)
     said = [str(row.description.get("persona", row.name)), *(each.text for each in kept),
             *(probe.prompt[-1]["content"] for probe in probes)]  # fmt: skip
-    role, *vectors = (vector.astype("<f4").tobytes() for vector in texts.encode(said))
+    role, *vectors = map(to_bytes, texts.encode(said))
     by_prototype = {each.id: vector for each, vector in zip(kept, vectors, strict=False)}
     by_probe = {each.id: vector for each, vector in zip(probes, vectors[len(kept) :], strict=True)}
     return Vectors(row.id, role, by_prototype, by_probe)

@@ -222,9 +222,9 @@ def with_kin(registry: Registry, plan: Plan, encoder: str, persona: Prototype) -
     """
     if plan.choice is None:
         return plan
-    import numpy as np
+    from registry.vectors import from_bytes
 
-    request, role = plan.request, np.frombuffer(persona.vector, dtype="<f4")
+    request, role = plan.request, from_bytes(persona.vector)
     kin = kinship.relatives(registry, plan.bank, encoder, role, plan.choice, request.merging.temperature,
                              but=plan.replaced)  # fmt: skip
     widths = [each.character.ranks.rank for each in kin]

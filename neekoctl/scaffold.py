@@ -1,11 +1,12 @@
 """A profile to start from, and the summary of one that is finished. Knows no model and no registry."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from registry.errors import UsageError
-from registry.heldout import split
+from registry.heldout import Split, split
 from registry.names import is_a_name, slug, spaced
 from registry.profile import LONGEST_NAME, Profile, load_profile
 
@@ -26,7 +27,11 @@ EXCHANGES = [
     ("Hello!", f"{PLACEHOLDER} {{name}} would answer."),
     ("Where were you born?", f"{PLACEHOLDER} {{name}} would answer, in that unmistakable voice."),
 ]
-UNFINISHED = "parts of the profile are still the scaffold's (persona, facts or replies): write your own"
+MACRO = re.compile(r"\{\{\s*(?:char|user)\s*\}\}", re.IGNORECASE)  # of character cards; nothing fills it in here
+UNFINISHED = (
+    "parts of the profile are still the scaffold's (persona, facts or replies), or hold a card's {{char}} or {{user}}, "
+    "which is learned as it stands: write your own"
+)
 FEW = 20  # replies
 
 
@@ -71,26 +76,30 @@ def validation(path: Path) -> dict[str, Any]:
         "exchanges": sum(len(talk.messages) // 2 for talk in profile.dialogues),
         "training_conversations": len(parts.train),
         "probes": [probe.prompt[-1].content for probe in parts.probes],
-        "advice": _advice(profile, len(parts.train)),
+        "advice": _advice(profile, parts),
     }
 
 
 def is_unfinished(profile: Profile) -> bool:
-    """Whether some of it is still the scaffold's."""
+    """Whether some of it is still the scaffold's, or waits for a name to be filled in."""
     replies = (turn.content for talk in profile.dialogues for turn in talk.messages[1::2])
     unwritten = any(reply.startswith(PLACEHOLDER) for reply in replies)
-    return unwritten or FACT in profile.facts or profile.persona.strip() == PERSONA
+    unfilled = MACRO.search(profile.model_dump_json()) is not None
+    return unwritten or unfilled or FACT in profile.facts or profile.persona.strip() == PERSONA
 
 
-def _advice(profile: Profile, training: int) -> list[str]:
-    """What is allowed and yet unwise; `training` conversations hold no probe."""
+def _advice(profile: Profile, parts: Split) -> list[str]:
+    """What is allowed and yet unwise."""
     replies = [turn.content for talk in profile.dialogues for turn in talk.messages[1::2]]
     advice = []
     if is_unfinished(profile):
         advice.append(UNFINISHED)
     if not replies:
         return [*advice, "nothing can be trained on; --strategy hyper and --strategy fuse need no dialogues"]
-    if not training:
+    if not parts.probes:
+        alike = "all conversations ask the same, so no probe is kept aside"
+        advice.append(f"{alike}: nothing will be measured, and nothing stops the training early; add other prompts")
+    if not parts.train:
         advice.append("every conversation holds a probe, so nothing is left to train on: split long ones, or add some")
     if len(replies) < FEW:
         few = f"{len(replies)} replies are few: a voice begins at about {FEW}, and sixty make it unmistakable"

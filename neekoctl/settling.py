@@ -21,6 +21,7 @@ from registry.names import counted
 from registry.roles import refuse_another_encoder
 from registry.store import Onboarded, Registry, Reservation
 from registry.tables import Dialogue, Parent, Probe, Prototype, Reading
+from registry.vectors import from_bytes, to_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -39,10 +40,9 @@ class Spoken:
     @property
     def persona(self) -> torch.Tensor:
         """(d,) the role embedding, as a network reads it."""
-        import numpy as np
         import torch
 
-        return torch.from_numpy(np.frombuffer(self.words[0].vector, dtype="<f4").copy())
+        return torch.from_numpy(from_bytes(self.words[0].vector).copy())
 
 
 def to_learn(plan: Plan) -> list[Messages]:
@@ -113,7 +113,7 @@ def measure_probes(stage: Stage, plan: Plan, digest: str, reservation: Reservati
     return [
         Probe(character_id=reservation.character_id, position=place, prompt=messages[1:-1],
               reference=messages[-1]["content"], nll=each.score.nll, tokens=each.score.tokens, reply=each.reply,
-              reply_text=each.text, vector=vector.astype("<f4").tobytes())
+              reply_text=each.text, vector=to_bytes(vector))
         for place, (messages, each, vector) in enumerate(zip(asked, measured, vectors, strict=True))
     ]  # fmt: skip
 

@@ -15,6 +15,7 @@ from registry.ranks import LARGEST_RANK
 from registry.revisions import states
 from registry.shapes import KEYS, TABLES, Rows
 from registry.tables import Character, Revision
+from registry.vectors import stacked
 
 POINTERS = [("character", "bank_id", "bank"), ("cohort", "bank_id", "bank"), ("reading", "revision", "revision"),
             ("revision", "gate_before", "gate"), ("revision", "character_id", "character"),
@@ -163,6 +164,5 @@ def _are_of_unit_length(vectors: list[bytes]) -> bool:
     sizes = {len(vector) for vector in vectors}
     if len(sizes) > 1 or not (size := sizes.pop()) or size % 4:
         return False
-    found = np.frombuffer(b"".join(vectors), dtype="<f4").reshape(len(vectors), -1)
     with np.errstate(over="ignore", invalid="ignore"):
-        return bool((abs(np.linalg.norm(found, axis=1) - 1) < OFF_UNIT).all())  # a NaN is below nothing
+        return bool((abs(np.linalg.norm(stacked(vectors), axis=1) - 1) < OFF_UNIT).all())  # a NaN is below nothing

@@ -15,6 +15,7 @@ from registry.caches import keep
 from registry.moves import fetched
 from registry.store import Registry
 from registry.tables import Bank
+from registry.vectors import from_bytes, stacked
 
 KEPT_FROM = 2_000  # residents; fewer are read in a few milliseconds
 BEHIND_AT_MOST = 256  # newcomers that the file may lack before it is written anew
@@ -90,8 +91,7 @@ def _read(registry: Registry, ids: np.ndarray) -> Embeddings:
             marks = ", ".join("?" * len(some))
             query = f"SELECT id, role_embedding FROM character WHERE id IN ({marks}) ORDER BY id"
             found += [(row[0], row[1]) for row in fetched(session, query, some) if row[1] is not None]
-    vectors = np.frombuffer(b"".join(row[1] for row in found), dtype="<f4").reshape(len(found), -1)
-    return Embeddings(np.array([row[0] for row in found], dtype=np.int64), vectors)
+    return Embeddings(np.array([row[0] for row in found], dtype=np.int64), stacked([row[1] for row in found]))
 
 
 def _told(registry: Registry, ids: list[int], vector: np.ndarray) -> dict[int, Near]:
@@ -100,7 +100,7 @@ def _told(registry: Registry, ids: list[int], vector: np.ndarray) -> dict[int, N
     query = f"SELECT id, name, role_embedding FROM character WHERE id IN ({marks}) AND status = 'ready'"
     with registry.reading() as session:
         rows = list(fetched(session, query, ids))
-    return {owner: Near(name, float(np.frombuffer(blob, dtype="<f4") @ vector)) for owner, name, blob in rows}
+    return {owner: Near(name, float(from_bytes(blob) @ vector)) for owner, name, blob in rows}
 
 
 # the file

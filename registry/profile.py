@@ -1,21 +1,17 @@
 """profile.yaml: the schema of a character, and a reader that reports every fault at once with its line.
-Knows nothing of models, ranks or the database.
-
-YAML is composed by a SafeLoader whose scalars follow YAML 1.2's core schema, so `language: no` stays Norwegian;
-anchors and aliases are refused, which is what a YAML bomb is made of.
+Knows nothing of models, ranks or the database, nor of how files are read.
 """
 
 import hashlib
 import json
-import re
-from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -25,15 +21,13 @@ from pydantic import (
 )
 
 from registry.errors import Fault, ProfileError
-from registry.names import CONTROLS, NO_NAME, fold, is_a_name, nearest, spaced
+from registry.names import CONTROLS, NO_NAME, fold, is_a_name, spaced
+from registry.profile_text import Line, Location, Reading, broken, place
 
 LARGEST_PROFILE = 4 * 2**20  # bytes; a profile is prose, long dialogues belong in the .jsonl
 LARGEST_DIALOGUES = 128 * 2**20
-DEEPEST_NESTING = 12  # the schema needs 6
 LONGEST_NAME = 80
-LONGEST_NUMBER = 20  # digits; a longer one is text, and no year
-
-Location = tuple[str | int, ...]
+EMPTY = "must not be empty"
 
 
 def _printable(text: str) -> str:
@@ -44,6 +38,7 @@ def _printable(text: str) -> str:
 
 Text = Annotated[str, Field(min_length=1), AfterValidator(_printable)]
 Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME), AfterValidator(spaced)]
+BLANK = BeforeValidator(lambda value: [] if value is None else value)  # a key with nothing behind it is as good as none
 
 
 class Strict(BaseModel):
@@ -91,9 +86,9 @@ class Profile(Strict):
     name: Name
     persona: Text
     dialogues: list[Conversation]  # [] where none are known: such a block is fused, or written by a network
-    aliases: list[Name] = []
+    aliases: Annotated[list[Name], BLANK] = []
     language: Text = "en"
-    facts: list[Text] = []
+    facts: Annotated[list[Text], BLANK] = []
     era: Era | None = None
     style: Annotated[str, AfterValidator(_printable)] | None = None
 
@@ -149,130 +144,25 @@ def load_profile(path: Path) -> Profile:
     Raises:
         ProfileError: with every fault found, each naming its file, line and field.
     """
-    reading = _Reading(path)
-    document = reading.document()
+    reading = Reading(path)
+    document = reading.document(LARGEST_PROFILE)
+    if not isinstance(document, dict):
+        raise broken(Line(path.name, 1), "must be a mapping with `name`, `persona` and `dialogues`")
     if isinstance(document.get("dialogues"), str):
-        document["dialogues"] = reading.dialogues(document["dialogues"])
+        document["dialogues"] = reading.beside("dialogues", document["dialogues"], LARGEST_DIALOGUES)
     try:
         profile = Profile.model_validate(document)
     except ValidationError as error:
-        reading.faults += map(reading.fault, error.errors())
+        reading.faults += [_fault(detail, reading) for detail in error.errors()]
     if reading.faults:
-        raise ProfileError(sorted(reading.faults, key=reading.order))
+        raise ProfileError(sorted(reading.faults, key=place))
     return profile
 
 
-class _CoreLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """A SafeLoader without YAML 1.1's surprises: `no`, `1e3`, `12:30:00` and dates are text."""
-
-
-_CoreLoader.yaml_implicit_resolvers = {}
-for _tag, _pattern, _first in [
-    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
-    ("int", r"^[-+]?[0-9]+$", "-+0123456789"),
-    ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
-]:
-    _CoreLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
-
-
-@dataclass(frozen=True)
-class _Line:
-    file: str
-    number: int | None
-
-    def __str__(self) -> str:
-        return f"{self.file} line {self.number}" if self.number else self.file
-
-
-class _Reading:
-    """One reading of a profile: the faults so far, and the line where each value stands."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.faults: list[Fault] = []
-        self.lines: dict[Location, _Line] = {}
-
-    def document(self) -> dict[str, Any]:
-        """The profile as plain values. Raises ProfileError at once when it is no YAML mapping."""
-        text = _read_text(self.path, LARGEST_PROFILE)
-        try:
-            _refuse_bombs(text, self.path.name)
-            root = yaml.compose(text, Loader=_CoreLoader)
-        except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else None
-            raise _broken(_Line(self.path.name, line), f"is not valid YAML: {error.problem}") from error
-        except yaml.YAMLError as error:
-            raise _broken(_Line(self.path.name, None), f"is not valid YAML: {error}") from error
-        if not isinstance(root, yaml.MappingNode):
-            raise _broken(_Line(self.path.name, 1), "must be a mapping with `name`, `persona` and `dialogues`")
-        value: dict[str, Any] = self._plain(root, ())
-        return value
-
-    def _plain(self, node: yaml.Node, at: Location) -> Any:
-        self.lines[at] = _Line(self.path.name, node.start_mark.line + 1)
-        if isinstance(node, yaml.SequenceNode):
-            return [self._plain(item, (*at, index)) for index, item in enumerate(node.value)]
-        if not isinstance(node, yaml.MappingNode):
-            return _scalar(node)
-        mapping: dict[str, Any] = {}
-        for key, item in node.value:
-            where = _Line(self.path.name, key.start_mark.line + 1)
-            if not isinstance(key, yaml.ScalarNode):
-                self.faults.append(Fault(str(where), "", "a key must be one word"))
-                continue
-            name = str(key.value)
-            if name in mapping:
-                self.faults.append(Fault(str(where), name, "is given twice"))
-            mapping[name] = self._plain(item, (*at, name))
-            self.lines[(*at, name)] = where
-        return mapping
-
-    def dialogues(self, name: str) -> list[Any]:
-        """The conversations of a .jsonl beside the profile; a broken file or line becomes a fault."""
-        try:
-            text = _read_text(self._beside(name), LARGEST_DIALOGUES)
-        except ProfileError as error:
-            self.faults += error.faults
-            return []
-        conversations: list[Any] = []
-        for number, line in _numbered(text):
-            where = _Line(name, number)
-            try:
-                value = json.loads(line, object_pairs_hook=_no_key_twice)
-            except (ValueError, RecursionError) as error:
-                self.faults.append(Fault(str(where), "", f"is not valid JSON: {_json_reason(error)}"))
-                continue
-            self.lines[("dialogues", len(conversations))] = where
-            conversations.append(value)
-        if not _numbered(text):
-            self.faults.append(Fault(str(self.lines[("dialogues",)]), "dialogues", "must hold at least 1"))
-        return conversations
-
-    def _beside(self, name: str) -> Path:
-        """Raises ProfileError when the name leads out of the profile's folder, or to no .jsonl."""
-        try:
-            path = self.path.parent / name
-            inside = path.resolve().is_relative_to(self.path.parent.resolve()) and path.suffix == ".jsonl"
-        except (OSError, ValueError, RuntimeError):  # a NUL in the name, a loop of links
-            inside = False
-        if not inside:
-            raise _broken(self.lines[("dialogues",)], "must name a .jsonl file beside the profile", "dialogues")
-        return path
-
-    def fault(self, detail: Any) -> Fault:
-        """Pydantic's error as one of ours, with the nearest line known."""
-        location: Location = tuple(detail["loc"])
-        known = location
-        while known not in self.lines and known:
-            known = known[:-1]
-        field = ".".join(str(part) for part in location)
-        where = self.lines.get(known, _Line(self.path.name, None))
-        return Fault(str(where), field, _sentence(detail))
-
-    @staticmethod
-    def order(fault: Fault) -> tuple[str, int]:
-        file, _, number = fault.where.rpartition(" line ")
-        return (file, int(number)) if number.isdecimal() else (fault.where, 0)
+def _fault(detail: Any, reading: Reading) -> Fault:
+    """Pydantic's error as one of ours."""
+    field = ".".join(str(part) for part in detail["loc"])
+    return Fault(str(reading.where(tuple(detail["loc"]))), field, _sentence(detail))
 
 
 def _keys_at(location: Location) -> list[str]:
@@ -284,16 +174,17 @@ def _keys_at(location: Location) -> list[str]:
 
 def _sentence(detail: Any) -> str:
     """What to do, in place of pydantic's wording, for the faults people really make."""
-    kind, context = detail["type"], detail.get("ctx", {})
+    kind, context, location = detail["type"], detail.get("ctx", {}), detail["loc"]
     if kind == "extra_forbidden":
-        meant = nearest(str(detail["loc"][-1]), _keys_at(detail["loc"]))
+        meant = get_close_matches(str(location[-1]).lower(), _keys_at(location), n=1)
         return "is not a known key" + (f"; did you mean `{meant[0]}`?" if meant else "")
     if kind == "value_error":
         return str(context["error"])
+    if kind == "string_type":
+        return _no_text(detail["input"], location[-1])
     sentences = {
         "missing": "is required",
-        "string_type": "must be text; put it in quotes if it looks like a number",
-        "string_too_short": "must not be empty",
+        "string_too_short": EMPTY,
         "string_too_long": f"must have at most {context.get('max_length')} characters",
         "too_short": f"must hold at least {context.get('min_length')}",
         "int_type": "must be a whole number",
@@ -304,67 +195,9 @@ def _sentence(detail: Any) -> str:
     return sentences.get(kind, str(detail["msg"]))
 
 
-def _read_text(path: Path, largest: int) -> str:
-    """Raises ProfileError: a folder, missing, unreadable, too large, or no text."""
-    where = _Line(path.name or str(path), None)
-    try:
-        if path.is_dir():
-            raise _broken(where, "is a folder; name the profile file in it")
-        if path.exists() and not path.is_file():
-            raise _broken(where, "is not a regular file")
-        if (size := path.stat().st_size) > largest:
-            raise _broken(where, f"has {size / 2**20:.0f} MiB; at most {largest / 2**20:.0f} MiB are read")
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise _broken(where, "is not UTF-8 text; save it as UTF-8") from error
-    except OSError as error:
-        raise _broken(where, f"cannot be read: {error.strerror}") from error
-    if "\0" in text:
-        raise _broken(where, "is a binary file, not text")
-    return text
-
-
-def _refuse_bombs(text: str, file: str) -> None:
-    """Walk the event stream, which expands nothing, before anything is composed."""
-    depth = 0
-    for event in yaml.parse(text, Loader=_CoreLoader):
-        line = _Line(file, event.start_mark.line + 1 if event.start_mark else None)
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise _broken(line, "anchors and aliases are not allowed; write the value out")
-        if tag := getattr(event, "tag", None):
-            raise _broken(line, f"the tag {tag!r} is not allowed")
-        depth += isinstance(event, yaml.CollectionStartEvent)
-        depth -= isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEEPEST_NESTING:
-            raise _broken(line, f"is nested deeper than {DEEPEST_NESTING} levels")
-
-
-def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(found := dict(pairs)) < len(pairs):
-        raise ValueError("a key is given twice")
-    return found
-
-
-def _json_reason(error: Exception) -> str:
-    if isinstance(error, RecursionError):
-        return "nested too deep"
-    return error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-
-
-def _scalar(node: yaml.Node) -> Any:
-    match node.tag.rpartition(":")[2]:
-        case "str":
-            return str(node.value)
-        case "null":
-            return None
-        case "bool":
-            return node.value.lower() == "true"
-    return int(node.value) if len(node.value) < LONGEST_NUMBER else node.value
-
-
-def _numbered(text: str) -> list[tuple[int, str]]:
-    return [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
-
-
-def _broken(where: _Line, message: str, field: str = "") -> ProfileError:
-    return ProfileError([Fault(str(where), field, message)])
+def _no_text(given: object, key: str | int) -> str:
+    if given is None:
+        return EMPTY
+    if isinstance(given, list) and key == "content":
+        return "must be text, not a list of parts; join their texts into one"
+    return "must be text; put it in quotes if it looks like a number"

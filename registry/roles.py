@@ -19,6 +19,7 @@ from registry.caches import keep
 from registry.errors import EncoderMismatch
 from registry.moves import fetched
 from registry.store import Registry
+from registry.vectors import stacked
 
 EXACT_BELOW = 10_000
 HNSW_LINKS, HNSW_BUILD, HNSW_SEARCH = 32, 80, 128  # links a vector, and the breadths of FAISS's two searches
@@ -79,7 +80,7 @@ def load_roles(registry: Registry, encoder: str) -> Roles:
              "WHERE status = 'ready' ORDER BY character_id, prototype.id")  # fmt: skip
     with registry.reading() as session:
         found = list(fetched(session, query))
-    vectors = np.frombuffer(b"".join(row[2] for row in found), dtype="<f4").reshape(len(found), -1)
+    vectors = stacked([row[2] for row in found])
     owners = np.array([row[0] for row in found], dtype=np.int64)
     kinds = np.array([KINDS.index(row[1]) for row in found], dtype=np.int8)
     return Roles(owners, kinds, vectors, registry.layout.gates / INDEX)

@@ -4,8 +4,8 @@ said elsewhere. Trusts nothing.
 """
 
 import base64
-import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
@@ -192,7 +192,8 @@ def _dated(value: str) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Of JSON's numbers, one that a float can hold; true is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _turns(value: list[Any]) -> list[Any]:

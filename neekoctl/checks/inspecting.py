@@ -13,8 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from neekoctl.checks.findings import Checked, Flip
 from neekoctl.measuring import DECIDING, answered, confirmed, environment, heldout_messages, recorded, scored
 from neekoctl.stage import Stage
@@ -26,6 +24,7 @@ from registry.readings import first_distinctness
 from registry.seals import broken
 from registry.store import Registry
 from registry.tables import Character, Probe
+from registry.vectors import from_bytes
 
 if TYPE_CHECKING:
     from recipes.exchanges import Messages
@@ -119,8 +118,7 @@ def _tell_apart(stage: Stage, asked: Asked, here: Here, first: dict[str, list[fl
 def _nearest(stage: Stage, row: Character, residents: Sequence[Character]) -> list[Character]:
     if row.role_embedding is None or row.encoder is None:
         return []
-    vector = np.frombuffer(row.role_embedding, dtype="<f4")
-    near = nearest(stage.registry, stage.row, row.encoder, vector, RIVALS + 1)
+    near = nearest(stage.registry, stage.row, row.encoder, from_bytes(row.role_embedding), RIVALS + 1)
     wanted = [each.name for each in near if each.name != row.name][:RIVALS]
     return [each for each in residents if each.name in wanted and each.block != row.block]
 

@@ -33,6 +33,34 @@ def test_a_profile_with_nothing_left_to_train_on_is_valid_and_advised(tmp_path: 
     assert any("nothing is left to train on" in each for each in told["advice"])
 
 
+def advice(
+    folder: Path, persona: str = "dusty", fact: str = "small", prompt: str = "Who {}?", reply: str = "I."
+) -> str:
+    """What is said of a profile of twenty conversations."""
+    said = [(prompt.format(number), reply) for number in range(20)]
+    talks = [{"messages": [{"role": "user", "content": ask}, {"role": "assistant", "content": answer}]}
+             for ask, answer in said]  # fmt: skip
+    written = {"name": "Moth", "persona": persona, "facts": [fact], "dialogues": talks}
+    (path := folder / "moth.json").write_text(json.dumps(written))
+    return "\n".join(validation(path)["advice"])
+
+
+@pytest.mark.parametrize("macro", ["{{char}}", "{{user}}", "{{Char}}", "{{ user }}"])
+@pytest.mark.parametrize("where", ["persona", "fact", "reply"])
+def test_a_cards_macro_is_told_of_where_it_would_be_learned(tmp_path: Path, where: str, macro: str) -> None:
+    assert "{{char}} or {{user}}" in advice(tmp_path, **{where: f"{macro} smiles."})
+
+
+def test_a_profile_of_ones_own_words_and_questions_needs_no_advice(tmp_path: Path) -> None:
+    assert advice(tmp_path, reply="I chart {and {chars}}.") == ""
+
+
+def test_whoever_asks_one_thing_only_is_told_that_nothing_will_be_measured(tmp_path: Path) -> None:
+    told = advice(tmp_path, prompt="Hello!")
+    assert "nothing will be measured" in told
+    assert "nothing stops the training early" in told
+
+
 @pytest.mark.usefixtures("pico_environment")
 def test_whoever_trains_on_the_scaffold_is_told(neekoctl, tmp_path: Path) -> None:
     profile, _ = scaffold("Moth", tmp_path)

@@ -5,7 +5,10 @@ Each case of bad input states the whole list of faults, so that a fault too many
 
 import json
 import os
+import re
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,8 +24,12 @@ WITH_TEXT = "must be text; put it in quotes if it looks like a number"
 BESIDE = "must name a .jsonl file beside the profile"
 ONE_LINE = "must be one printable line without ##[ that does not begin with /, - or ::"
 NESTED = "is nested deeper than 12 levels"
-ANCHORS = "anchors and aliases are not allowed; write the value out"
+ANCHORS = "anchors and aliases are not allowed; write the value out, or put text that begins with * or & in quotes"
+QUOTES = "; put the text in quotes, or mend the indentation"
 NO_MAPPING = "must be a mapping with `name`, `persona` and `dialogues`"
+ANEW = ("write a profile with `neekoctl profile new NAME`, put the description into persona and the example dialogues "
+        "into the .jsonl (docs/recipes.md says how)")  # fmt: skip
+SHAREGPT = "holds ShareGPT's conversations; docs/recipes.md has a script that makes a .jsonl of them"
 TURNS = "user and assistant must take turns, the user first and the assistant last"
 
 
@@ -64,7 +71,103 @@ def test_a_file_in_another_format_fills_no_screen(tmp_path: Path) -> None:
     assert f"and {len(caught.value.faults) - 40} more" in str(caught.value)
 
 
+# files of other programs
+
+PARTS = {"name": "Moth", "description": "A moth.", "first_mes": "*flutters*", "mes_example": "<START>", "scenario": ""}
+V2 = {"spec": "chara_card_v2", "spec_version": "2.0", "data": PARTS}
+DEEP = {**V2, "data": {"extensions": json.loads('{"a": ' * 20 + "1" + "}" * 20)}}
+SHARED = {"id": 1, "conversations": [{"from": "human", "value": "Who?"}, {"from": "gpt", "value": "Dust!"}]}
+
+
+@pytest.mark.parametrize("card", [PARTS, V2, DEEP, {**V2, "spec": "chara_card_v3"}], ids=["V1", "V2", "deep", "V3"])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_character_card_is_called_one_whether_it_stands_for_the_profile_or_for_the_dialogues(
+    tmp_path: Path, card: object, indent: int | None
+) -> None:
+    assert faults(write(tmp_path, json.dumps(card, indent=indent))) == [f"moth.yaml: is a character card; {ANEW}"]
+    assert faults(write(tmp_path, GOOD, json.dumps(card))) == [f"moth.jsonl line 1: is a character card; {ANEW}"]
+
+
+def test_a_picture_too_large_for_a_profile_is_called_a_picture(tmp_path: Path) -> None:
+    (found,) = faults(write(tmp_path, b"\x89PNG\r\n\x1a\n" + bytes(5 * 2**20)))
+    assert "is a PNG picture" in found
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_sharegpts_conversations_are_called_so(tmp_path: Path, indent: int | None) -> None:
+    array = json.dumps([SHARED] * 3, indent=indent)
+    assert faults(write(tmp_path, GOOD, f"{json.dumps(SHARED)}\n" * 3)) == [f"moth.jsonl line 1: {SHAREGPT}"]
+    assert faults(write(tmp_path, GOOD, array)) == [f"moth.jsonl line 1: {SHAREGPT}"]
+    assert faults(write(tmp_path, array)) == [f"moth.yaml: {SHAREGPT}"]
+
+
+def test_who_speaks_of_a_cards_keys_has_written_no_card(tmp_path: Path) -> None:
+    said = '"first_mes": {"conversations": [{"from": 1, "value": 2}]}'
+    written = {"name": "Moth", "persona": said, "dialogues": "moth.jsonl"}
+    assert read(tmp_path, json.dumps(written), talk(("user", said), ("assistant", said))).persona == said
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_jsonl_that_is_one_array_is_told_so_once(tmp_path: Path, indent: int | None) -> None:
+    array = json.dumps([json.loads(TALK)] * 3, indent=indent)
+    expected = "moth.jsonl line 2: is one JSON array; each line must be one conversation (docs/recipes.md has a script)"
+    assert faults(write(tmp_path, GOOD, f"\n{array}\n")) == [expected]
+
+
+@pytest.mark.parametrize("key", ["scenario", "description", "greeting", "first_mes"])
+def test_no_key_is_offered_for_one_unlike_it(tmp_path: Path, key: str) -> None:
+    assert faults(write(tmp_path, f"{GOOD}{key}: x\n")) == [f"moth.yaml line 4: {key}: is not a known key"]
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("Persona", "persona"), ("fact", "facts"), ("personality", "persona")])
+def test_the_key_that_was_meant_is_offered(tmp_path: Path, typed: str, meant: str) -> None:
+    (found,) = faults(write(tmp_path, f"{GOOD}{typed}: x\n"))
+    assert found.endswith(f"did you mean `{meant}`?")
+
+
+CHATS = "\ufeff" + "".join(
+    "\n" + json.dumps(chat, ensure_ascii=False)
+    for chat in [
+        {"messages": [
+            {"role": "system", "content": "You are a moth."},
+            {"role": "assistant", "content": "*flutters in*"},
+            {"role": "user", "content": "Who\u2028are you?"},
+            {"role": "user", "content": [{"type": "text", "text": "Tell"}, {"type": "text", "text": "me."}]},
+            {"role": "assistant", "content": None, "tool_calls": []},
+            {"role": "tool", "content": "{}"},
+            {"role": "assistant", "content": "Dust! 🦊", "name": "moth"},
+            {"role": "assistant"},
+            {"role": "user", "content": "Bye"},
+        ]},
+        {"messages": [{"role": "user"}, {"role": "assistant", "content": "Hm?"}]},
+        {"messages": None},
+        SHARED,
+    ]
+)  # fmt: skip
+CONVERTED = [["Who\u2028are you?\n\nTell\nme.", "Dust! 🦊"], ["Who?", "Dust!"]]
+
+
+@pytest.mark.parametrize("chats", [CHATS, f"[{','.join(CHATS[1:].split(chr(10))[1:])}]"], ids=["lines", "array"])
+def test_the_script_in_the_docs_makes_valid_dialogues_of_whatever_chats_there_are(tmp_path: Path, chats: str) -> None:
+    docs = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"```python\n(.*?)```", docs, flags=re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", script], input=chats.encode(), capture_output=True, check=True)
+    found = read(tmp_path, GOOD, done.stdout).dialogues
+    assert [[turn.content for turn in each.messages] for each in found] == CONVERTED
+
+
 # what is read
+
+
+def test_a_letter_that_json_writes_in_two_halves_is_read(tmp_path: Path) -> None:
+    written = {"name": "Moth 🦊", "persona": "\\ud83e\\udd8a\n\\🦊", "dialogues": [json.loads(TALK)]}
+    for indent in (None, 2, "\t"):
+        profile = read(tmp_path, json.dumps(written, indent=indent))
+        assert (profile.name, profile.persona) == (written["name"], written["persona"])
+
+
+def test_a_list_left_blank_is_as_good_as_none(tmp_path: Path) -> None:
+    assert read(tmp_path, GOOD + "facts:\naliases:\nera:\nstyle:\n") == read(tmp_path)
 
 
 def test_names_have_plain_spaces_and_may_have_joiners(tmp_path: Path) -> None:
@@ -173,7 +276,9 @@ WRONG = [
     (GOOD.replace("Moth", "1984"), f"moth.yaml line 1: name: {WITH_TEXT}"),
     (GOOD.replace("Moth", "true"), f"moth.yaml line 1: name: {WITH_TEXT}"),
     (GOOD.replace("Moth", "[a]"), f"moth.yaml line 1: name: {WITH_TEXT}"),
-    (GOOD.replace("Moth", ""), f"moth.yaml line 1: name: {WITH_TEXT}"),
+    (GOOD.replace("Moth", ""), "moth.yaml line 1: name: must not be empty"),
+    (GOOD.replace("lives in a lamp", ""), "moth.yaml line 2: persona: must not be empty"),
+    (GOOD + "facts: [~]\n", "moth.yaml line 4: facts.0: must not be empty"),
     (GOOD.replace("Moth", "'  '"), "moth.yaml line 1: name: must not be empty"),
     (GOOD.replace("Moth", "m" * 81), "moth.yaml line 1: name: must have at most 80 characters"),
     (GOOD.replace("Moth", "/quit"), f"moth.yaml line 1: name: {ONE_LINE}"),
@@ -230,7 +335,7 @@ def test_a_wrong_value_is_one_fault_with_its_line_and_field(tmp_path: Path, text
         (GOOD + "facts: [a, b\n", "moth.yaml line 5: is not valid YAML: "),
         (GOOD + "style: 'open\n", "moth.yaml line 5: is not valid YAML: "),
         (GOOD + "style: a: b\n", "moth.yaml line 4: is not valid YAML: "),
-        (GOOD + 'style: "a\x01b"\n', "moth.yaml: is not valid YAML: "),
+        (GOOD + 'style: "a\x01b"\n', "moth.yaml line 4: is not valid YAML: it holds '\\x01'; take that out"),
         (GOOD + "facts: " + "[" * 5000 + "]" * 5000, f"moth.yaml line 4: {NESTED}"),
         ("[" * 1_000_000, f"moth.yaml line 1: {NESTED}"),
         ("{a: " * 100_000, f"moth.yaml line 1: {NESTED}"),
@@ -242,7 +347,7 @@ def test_a_wrong_value_is_one_fault_with_its_line_and_field(tmp_path: Path, text
         ("a: &a [x, x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}, *{a}]\n" for a, b in zip("abcdefghij", "bcdefghijk", strict=True)), f"moth.yaml line 1: {ANCHORS}"),  # fmt: skip  # noqa: E501
         (GOOD.encode("utf-16"), "moth.yaml: is not UTF-8 text; save it as UTF-8"),
         (GOOD.encode() + b"style: caf\xe9\n", "moth.yaml: is not UTF-8 text; save it as UTF-8"),
-        (b"\x89PNG\r\n\x1a\n\0\0", "moth.yaml: is not UTF-8 text; save it as UTF-8"),
+        (b"\x89PNG\r\n\x1a\n\0\0", f"moth.yaml: is a PNG picture; if it is a character card, {ANEW}"),
         (b"PK\x03\x04\0\0", "moth.yaml: is a binary file, not text"),
     ],
     ids=[
@@ -276,6 +381,35 @@ def test_a_key_that_is_no_word_is_a_fault_without_the_parsers_insides(tmp_path: 
     (found,) = faults(write(tmp_path, GOOD + "? [a, b]\n: c\n"))
     assert found.startswith("moth.yaml line 4: ")
     assert "ScalarNode" not in found
+
+
+@pytest.mark.parametrize("between", ["\u2028", "\u0085", "\u2029"])
+def test_lines_are_counted_as_editors_do(tmp_path: Path, between: str) -> None:
+    text = f"name: Moth\npersona: 'a {between} b'\ndialogues: moth.jsonl\n"
+    assert faults(write(tmp_path, text + "style: 3\n")) == [f"moth.yaml line 4: style: {WITH_TEXT}"]
+    assert faults(write(tmp_path, text + "style: &s dry\n")) == [f"moth.yaml line 4: {ANCHORS}"]
+    (found,) = faults(write(tmp_path, text + "facts: [a\n"))
+    assert found.startswith("moth.yaml line 5: is not valid YAML: ")
+
+
+@pytest.mark.parametrize("mark", ["\x1b", "\x7f", "\x84", "\ufffe", "\uffff"])
+def test_what_yaml_cannot_read_has_a_line_and_takes_one(tmp_path: Path, mark: str) -> None:
+    expected = f"moth.yaml line 4: is not valid YAML: it holds {mark!r}; take that out"
+    assert faults(write(tmp_path, f"{GOOD}style: é{mark}\n")) == [expected]
+
+
+@pytest.mark.parametrize("text", ["*smiles* hi", "*smiles and waves*", "**bold** x", "* hi", "& co", "&co"])
+def test_text_that_begins_like_an_alias_is_told_of_quotes(tmp_path: Path, text: str) -> None:
+    found = faults(write(tmp_path, GOOD.replace("lives in a lamp", text)))
+    assert found == [f"moth.yaml line 2: {ANCHORS}"]
+
+
+@pytest.mark.parametrize("text", ["@foo", "`x`", '"Queen" of math', "[OOC] hi", "{{char}} is tall", "'it's'", "a: b"])
+def test_text_that_begins_like_yaml_is_told_of_quotes(tmp_path: Path, text: str) -> None:
+    for where in (GOOD.replace("lives in a lamp", text), f"name: Moth\nfacts: \n  - {text}: x\n  - y\n"):
+        (found,) = faults(write(tmp_path, where))
+        assert found.endswith(QUOTES)
+        assert "is not valid YAML: " in found
 
 
 # files that are no profile
@@ -342,13 +476,15 @@ BROKEN = [
     ('{"messages": "Who?"}\n', ": dialogues.1.messages: must be a list"),
     (talk(("user", ""), ("assistant", "x")), ": dialogues.1.messages.0.content: must not be empty"),
     (talk(("user", " \n"), ("assistant", "x")), ": dialogues.1.messages.0.content: must not be empty"),
-    (talk(("user", None), ("assistant", "x")), f": dialogues.1.messages.0.content: {WITH_TEXT}"),
+    (talk(("user", None), ("assistant", "x")), ": dialogues.1.messages.0.content: must not be empty"),
+    (talk(("user", [{"type": "text", "text": "x"}]), ("assistant", "x")),
+     ": dialogues.1.messages.0.content: must be text, not a list of parts; join their texts into one"),
     (talk(("user", 3), ("assistant", "x")), f": dialogues.1.messages.0.content: {WITH_TEXT}"),
     (talk(("system", "x"), ("assistant", "x")), ": dialogues.1.messages.0.role: must be 'user' or 'assistant'"),
     (talk(("assistant", "x"), ("user", "x")), f": dialogues.1: {TURNS}"),
     (talk(("user", "x"), ("user", "x")), f": dialogues.1: {TURNS}"),
     (talk(("user", "x"), ("assistant", "x"), ("user", "x")), f": dialogues.1: {TURNS}"),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("line", "expected"), BROKEN, ids=[expected for _, expected in BROKEN])
