@@ -5,6 +5,7 @@ there. Knows rows; nothing of how a bundle is written or unpacked, and no model.
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,10 @@ from registry.moves import clear_dead, note, settle, taken
 from registry.names import fold
 from registry.ranks import RankRange, allocate
 from registry.seals import records
-from registry.shapes import TABLES, Rows, plain
+from registry.shapes import OWN, TABLES, Rows, plain
 from registry.store import Registry
 from registry.tables import Bank, Character, Cohort, Gate, Handle, Probe, Revision
 from registry.unpacking import Parcel, put_blocks, put_cohorts, put_heads, sweep_heads, undone, unpacked
-
-# tables whose rows belong to somebody
-OWN = ("handle", "probe", "prototype", "dialogue", "parent", "certificate", "reading")
 
 
 @dataclass(frozen=True)
@@ -182,9 +180,10 @@ def _moved_in(session: Session, row: Character, bank: Bank, own: Mapping[str, li
     session.flush()
     for probe in own["probe"]:
         probe.routed = probe.routed_by = None  # by another gate
-    for reading in (first := own["reading"][:1]):
+    del own["reading"][1:]  # what was measured elsewhere later is of another history
+    for reading in own["reading"]:
         reading.revision, reading.found = step.number, None
-    for each in [*own["probe"], *own["prototype"], *own["dialogue"], *own["parent"], *own["certificate"], *first]:
+    for each in chain.from_iterable(own[name] for name in OWN if name != "handle"):  # those are settled
         each.id, each.character_id = None, row.id
         session.add(each)
     session.flush()

@@ -25,13 +25,13 @@ from registry.consistency import refuse_inconsistent
 from registry.errors import BlockDamaged, NeekoError, RegistryTooNew, UsageError
 from registry.names import COHORT_NAME, CONTROLS, slug
 from registry.schema import HEAD
-from registry.shapes import KEYS, TABLES, Digest, Rows, Shown, Stamp, encoded, plain, rows_of
+from registry.shapes import KEYS, OWN, TABLES, Digest, Rows, Shown, Stamp, encoded, plain, rows_of
 from registry.store import Registry
 from registry.tables import Character, now
 
 FORMAT = 1
 MANIFEST = "bundle.json"
-KEPT = ("handle", "probe", "prototype", "dialogue", "parent", "certificate")  # of somebody who moves alone
+KEPT = tuple(name for name in OWN if name != "reading")  # of somebody who moves alone
 LARGEST_MANIFEST = 2**29  # bytes: two thousand characters, a quarter of a megabyte each with their vectors
 MOST_VALUES = 5_000_000  # commas and brackets in it, which bound its values: a character has some 3,000
 LARGEST_HEAD = 2**28
@@ -282,19 +282,11 @@ def _refuse_strange_keys(document: dict[str, Any]) -> None:
 
 
 def _refuse_wrong_members(archive: Archive, manifest: Manifest, rows: Rows) -> dict[str, dict[str, str]]:
-    """The members are those that are named, every block is whole and somebody's, and every resident's is there."""
+    """The members are those that are named, and each is of a row; the digests of every block's files."""
     if strange := set(archive.members) ^ {MANIFEST, *manifest.members}:
         raise ValueError(f"{min(strange)[:80]!r} is either missing or not named in its bundle.json")
-    files: dict[str, dict[str, str]] = {}
-    for member, digest in manifest.members.items():
-        if found := BLOCK_MEMBER.fullmatch(member):
-            files.setdefault(found[1], {})[found[2]] = digest
-    for block, digests in files.items():
-        if set(digests) != set(FILES) or digest_of(digests) != block:
-            raise ValueError(f"block {block[:12]} is not what its name says")
-    needed, known = {row.block for row in rows.residents}, {row.block for row in rows.character}
-    if not needed <= set(files) <= known:
-        raise ValueError("a block is missing, or nobody's")
+    blocks = _by_block(manifest.members)
+    _refuse_wrong_blocks(blocks, rows)
     cohorts = {key: digest_of(files) for key, files in _by_cohort(manifest.members).items()}
     if cohorts != {(row.name, row.version): row.digest for row in rows.cohort}:
         raise ValueError("a cohort is missing, nobody's, or not what its digest says")
@@ -302,7 +294,26 @@ def _refuse_wrong_members(archive: Archive, manifest: Manifest, rows: Rows) -> d
     for member in manifest.members:
         if (head := HEAD_MEMBER.fullmatch(member)) and int(head[1]) not in versions:
             raise ValueError(f"{member} is of no gate there")
-    return files
+    return blocks
+
+
+def _by_block(members: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """block -> file -> digest."""
+    found: dict[str, dict[str, str]] = {}
+    for member, digest in members.items():
+        if name := BLOCK_MEMBER.fullmatch(member):
+            found.setdefault(name[1], {})[name[2]] = digest
+    return found
+
+
+def _refuse_wrong_blocks(blocks: Mapping[str, Mapping[str, str]], rows: Rows) -> None:
+    """Every block is whole and somebody's, and every resident's is there."""
+    for block, digests in blocks.items():
+        if set(digests) != set(FILES) or digest_of(digests) != block:
+            raise ValueError(f"block {block[:12]} is not what its name says")
+    needed, known = {row.block for row in rows.residents}, {row.block for row in rows.character}
+    if not needed <= set(blocks) <= known:
+        raise ValueError("a block is missing, or nobody's")
 
 
 def in_words(error: ValueError) -> str:

@@ -13,14 +13,13 @@ import numpy as np
 from registry.names import COHORT_NAME, fold, is_a_name
 from registry.ranks import LARGEST_RANK
 from registry.revisions import states
-from registry.shapes import KEYS, TABLES, Rows
+from registry.shapes import KEYS, OWN, TABLES, Rows
 from registry.tables import Character, Revision
 from registry.vectors import stacked
 
 POINTERS = [("character", "bank_id", "bank"), ("cohort", "bank_id", "bank"), ("reading", "revision", "revision"),
             ("revision", "gate_before", "gate"), ("revision", "character_id", "character"),
-            ("probe", "routed_by", "gate"), *((table, "character_id", "character") for table in
-              ("handle", "probe", "prototype", "dialogue", "parent", "certificate", "reading"))]  # fmt: skip
+            ("probe", "routed_by", "gate"), *((table, "character_id", "character") for table in OWN)]  # fmt: skip
 OFF_UNIT = 1e-3  # by which the length of a unit vector may differ from 1
 
 

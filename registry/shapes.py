@@ -68,6 +68,7 @@ class Rows:
 
 
 TABLES: dict[str, type[SQLModel]] = {each.name: get_args(each.type)[0] for each in fields(Rows)}
+OWN = tuple(name for name, table in TABLES.items() if "character_id" in table.model_fields and name != "revision")
 KEYS = dict.fromkeys(TABLES, "id") | {"gate": "version", "revision": "number", "handle": "key"}
 
 

@@ -37,27 +37,39 @@ class Parcel:
 def unpacked(registry: Registry, bundle: Bundle) -> Iterator[Parcel]:
     """Read every member, and prove it; blocks that are not here are in scratch meanwhile, and on the disk."""
     _refuse_full_disk(registry, bundle)
-    parcel = Parcel()
     _refuse_strange_blocks(bundle)
     with ExitStack() as making:
-        for digest in bundle.files:
-            if registry.blocks.is_whole(digest):
-                _unpack(bundle, digest, None)  # nothing of it is needed, yet a bundle is whole or refused
-            else:
-                parcel.blocks[digest] = folder = making.enter_context(registry.blocks.making())
-                _unpack(bundle, digest, folder)
-                registry.blocks.flush(folder)
-        for version, member in bundle.heads.items():
-            parcel.heads[version] = bundle.read(member, LARGEST_HEAD)
-        for cohort, files in bundle.cohorts.items():
-            parcel.cohorts[cohort] = folder = making.enter_context(scratch(registry.layout, "cohort"))
-            for name, member in files.items():
-                with (folder / name).open("xb") as target:
-                    bundle.copy(member, target)
-            flush(folder)
+        parcel = Parcel(
+            blocks=_blocks(registry, bundle, making),
+            heads={version: bundle.read(member, LARGEST_HEAD) for version, member in bundle.heads.items()},
+            cohorts=_cohorts(registry, bundle, making),
+        )
         for member in bundle.profiles:
             bundle.copy(member, None)
         yield parcel
+
+
+def _blocks(registry: Registry, bundle: Bundle, making: ExitStack) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for digest in bundle.files:
+        if registry.blocks.is_whole(digest):
+            _unpack(bundle, digest, None)  # nothing of it is needed, yet a bundle is whole or refused
+        else:
+            found[digest] = folder = making.enter_context(registry.blocks.making())
+            _unpack(bundle, digest, folder)
+            registry.blocks.flush(folder)
+    return found
+
+
+def _cohorts(registry: Registry, bundle: Bundle, making: ExitStack) -> dict[tuple[str, int], Path]:
+    found: dict[tuple[str, int], Path] = {}
+    for cohort, files in bundle.cohorts.items():
+        found[cohort] = folder = making.enter_context(scratch(registry.layout, "cohort"))
+        for name, member in files.items():
+            with (folder / name).open("xb") as target:
+                bundle.copy(member, target)
+        flush(folder)
+    return found
 
 
 def _refuse_strange_blocks(bundle: Bundle) -> None:
