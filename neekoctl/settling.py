@@ -92,7 +92,7 @@ def _recipe(plan: Plan, made: Made) -> dict[str, Any]:
         tuned = {"tuned": made.details["merge"]["passes"] > 0, "system_message": plan.recipe.system_message}
         return {**asked, **rank, **request.merging.model_dump(), **tuned}
     cohort = {"cohort": made.details["cohort"]} if "cohort" in made.details else {}
-    if made.strategy == "hyper" and not made.best_step:  # taken as the network gives it
+    if made.strategy == "hyper" and not made.steps:  # taken as the network gives it
         return {**asked, **rank, "system_message": plan.recipe.system_message, **cohort}
     inherited = request.warm_start if request.strategy == "expand" else "hyper" if cohort else "fuse"
     from_cohort = bool(cohort) and made.strategy == "expand"

@@ -5,43 +5,71 @@ Knows what stands around a name; nothing of whose it is.
 import re
 from enum import IntEnum
 
-from recipes.words import REACH, sentence_from, sentence_until, words, words_in
+from recipes.words import COMMAS, REACH, STOPS, sentence_from, sentence_until, words, words_in
 
 DEAR = r"(?:\s+(?:the|dear|old|great|my|our))*\s*$"  # what may stand between a call and a name
-CALL = re.compile(
-    r"(?:\b(?:answer|answers|speak|speaks|reply|respond|act|talk|write|pose|explain|say|tell me(?!\s+about)|play|sing"
-    r"|pretend|go on|continue)\b[^.!?,;]{0,80}?\b(?:as|like)"
-    r"|^\W*as|[,;:—-]\s*as|\b(?:now|then|but|and|or|rather|only|no)\s+as"
-    r"|\b(?:talk|speak|chat|switch|change|hand over|over|back|listen)\s+(?:to|with)"
-    r"|\blet|\bbring(?:\s+(?:in|me|back))?|\bsummon|\bfetch|\bget\s+me|\bgive\s+me|\bput\s+on|\bask"
-    r"|\bi\s+(?:want|need)|\bi\s*(?:'d|would)\s+like(?:\s+to\s+hear)?|\byou\s+are(?:\s+now)?|\bbe|\bbecome"
-    r"|\b(?:sprich|antworte|rede|schreib|spiel|parle|réponds|écris|joue|habla|responde|escribe|actúa)\b[^.!?,;]{0,80}?"
+PART = r"(?:voice|style|tone|manner|role|part|person|character)"  # that somebody else may take
+SPEAK = r"(?:answer|speak|reply|respond|act|talk|write|pose|role-?\s?play|rp|go on|continue)"
+PLAY = rf"(?:{SPEAK}|answers|speaks|explain|say|tell me(?!\s+about)|play|sing|pretend)"
+AS = rf"(?:as(?:\s+(?:if|though)\s+you\s+(?:were|are))?|in\s+the\s+{PART}\s+of)"
+ORDER = (  # unless a statement leads up to it: "people listen to"
+    rf"{PLAY}\b[^.!?,;]{{0,80}}?\b(?:{AS}|like)|(?:talk|speak|chat|listen)\s+(?:to|with)"
+    r"|(?:switch|change|connect|hand)(?:\s+(?:me|us))?(?:\s+(?:over|back))?\s+(?:to|with)|(?:over|back)\s+to"
+    r"|let|bring(?:\s+(?:in|me|back))?|summon|fetch|get\s+me|give\s+me|put\s+on|ask|be|become"
+)
+WISH = r"i\s+(?:want|need|choose|summon)|i\s*(?:'d|would)\s+like(?:\s+to\s+hear)?"
+CAST = r"you\s+are(?:\s+now)?"  # unless it is believed or asked
+ALONE = r"^\W*as|[,;:—-]\s*as|\b(?:now|then|but|and|or|rather|only|no)\s+as"  # unless it is told of: "as Ada said"
+ABROAD = (
+    r"\b(?:sprich|antworte|rede|schreib|spiel|parle|réponds|écris|joue|habla|responde|escribe|actúa)\b[^.!?,;]{0,80}?"
     r"\b(?:als|wie|comme|como)|^\W*(?:als|comme|como|en\s+tant\s+que)|[,;:]\s*(?:als|comme|como)"
-    rf"|扮演|作为|以|让|请|找|问|叫){DEAR}",
+    r"|扮演|作为|以|让|请|找|问|叫"
+)
+CALL = re.compile(
+    rf"(?:\b(?P<order>{ORDER})|\b(?:{WISH})|\b(?P<cast>{CAST})|(?P<alone>{ALONE})|{ABROAD}){DEAR}",
     re.IGNORECASE,
 )
-CORRECTION = re.compile(r"(?:\bno|\bactually|\brather|\bi\s+mean(?:t)?|\bsorry|\bwait|\bbut|\binstead)[\s,:—-]*$", re.I)
+IN_THE_GUISE = re.compile(rf"\b{SPEAK}\b[^.!?,;]{{0,80}}?\b{AS}{DEAR}", re.IGNORECASE)
+BORROWED = re.compile(rf"\b{SPEAK}\b[^.!?,;]{{0,80}}?\bin{DEAR}", re.IGNORECASE)
+THEIR_PART = re.compile(rf"\s+{PART}\b", re.IGNORECASE)
+COMPARED = re.compile(rf"\bas\s+\w+\s+as{DEAR}", re.IGNORECASE)  # "as clever as Ada", "as soon as Ada comes"
+TOLD_OF = re.compile(  # "as Ada once said": no part to play
+    r"\s+(?:once\s+|always\s+|often\s+)?(?:said|says|put|wrote|told|knew|knows|saw|was|is|did|does|had|has|\w+ed"
+    r"|would\s+(?:say|have))\b",
+    re.IGNORECASE,
+)
+BELIEVED = re.compile(  # "I think you are Ada", "if you are Ada"
+    r"\b(?:think|thought|guess|know|knew|say|said|believe|hear|heard|hope|see|bet|feel|sure|if|because|since)"
+    r"(?:\s+that)?\s*$",
+    re.IGNORECASE,
+)
+OTHERS_WISH = re.compile(  # "he would like to talk to", "my mother wants to talk to"
+    r"\b(?:(?:he|she|they|who|people)\b(?:(?!\bi\b)[^,;:—])*|(?!(?:is|us)\b)\w+s\s+)\bto\s*$", re.IGNORECASE
+)
+LAST_TWO = re.compile(r"[\w']+|[^\w\s]")
+CORRECTION = re.compile(
+    r"(?:(?<!is )(?<!was )\bno|\bactually|\brather|\bi\s+mean(?:t)?|\bsorry|\bwait|\bbut|\binstead)[\s,:—-]*$", re.I
+)
 ASKED = re.compile(  # a question to whoever is there, in which "talk to", "ask" or "be" call upon nobody
     r"\b(?:did|do|does|have|had|were|was|would|will|why|what|when|where|how)\b[^.!?]{0,80}?\byou\b"
+    r"(?!\s+(?:please\s+)?let\s+(?:me|us)\b)"
     r"|\b(?:bist|hast|hattest|warst|würdest|kennst)\s+du\b",
     re.IGNORECASE,
 )
-TOLD = re.compile(  # "it must be Ada", "you let Ada down", "if you ask Ada": nor does what is said of somebody
-    r"(?:\b(?:must|might|may|it|he|she|they|should|always|if\s+you)|(?<!can )(?<!could )(?<!want )\byou)\s*$", re.I
-)
-IN_THE_GUISE = re.compile(
-    rf"\b(?:answer|speak|reply|respond|act|talk|write|pose|go on|continue)\b[^.!?,;]{{0,80}}?\bas{DEAR}", re.IGNORECASE
-)
 IN_THE_PART = ("的身份", "的口吻", "的语气", "的角色", "的样子")
+UNWANTED = (
+    r"i(?:\s+am|'m)\s+not\s+(?:talking|speaking)"
+    r"|i\s+(?:do\s+not|don't|no\s+longer|never)\s+(?:want|need)(?:\s+to\s+hear)?"
+)
 REFUSAL = re.compile(
-    r"(?:\bnot|\bno\s+longer|\binstead\s+of|\brather\s+than|\bstop\s+being|\banyone\s+but|\bexcept|\bnever|\bwithout"
-    r"|不要|别)(?:\s+(?:as|like|to|with|be|being|the))*\s*$",
+    r"(?:\bnot|\bno\s+longer|\binstead\s+of|\brather\s+than|\bstop\s+being|\b(?:any|every)(?:one|body)\s+but|\bexcept"
+    rf"|\bnever|\bwithout|\byou\s+are\s+no|\b(?:{UNWANTED})|不要|别)(?:\s+(?:as|like|to|with|be|being|the))*\s*$",
     re.IGNORECASE,
 )
 ABOUT = re.compile(
     r"\b(?:about|with|of|by|against|from|on|for|to|than|and|between|meet|met|know|knew|known|love|loved|hate|hated|kill"
-    r"|killed|remember|marry|married|like|liked|admire|see|saw|trust|fight|fought|toward|towards|was|is|were|are|did"
-    r"|does|do|when|if|that|over|before|after|called|named|unlike|regarding|concerning)"
+    r"|killed|remember|marry|married|like|liked|admire|see|saw|trust|fight|fought|toward|towards|was|is|were|did"
+    r"|does|do|when|if|that|over|before|after|called|named|unlike|regarding|concerning|(?<!you )are)"
     r"(?:\s+(?:the|a|an|your|dear|old|great|young))*\s*$",
     re.IGNORECASE,
 )
@@ -52,18 +80,25 @@ POLITELY = re.compile(  # "can you tell me about Ada" asks for no more than "tel
     r"\b(?:can|could|will|would)\s+you\b(?=\s+(?:please\s+)?(?:tell|explain|teach|say|describe))", re.IGNORECASE
 )
 NEGATED = re.compile(  # "do not answer as", "I don't want to talk to"; not "can't you answer as", "don't be shy but be"
-    r"(?<!why )(?:\b(?:not|never|stop|no\s+longer)\b|n['’]t\b(?!\s+(?:i|you|we|it|he|she|they)\b))"
+    r"(?<!why )(?:\b(?:not|never|stop|i\s+refuse|no\s+longer)\b|n['’]t\b(?!\s+(?:i|you|we|it|he|she|they)\b))"
     r"(?:(?!\b(?:but|wait|why|so|then|what|whom?|whether|mind|matter|let\s+me|be\s+better|i\s+want|and)\b|\s[-–]\s)"
     r"[^,;:—()])*$",
     re.IGNORECASE,
 )
 TO_ONE = re.compile(  # behind a name without a comma: "ada what do you think"
     r"(?:(?:and|so)\s+)?(?:what|how|who|where|when|why|do|did|are|were|can|could|will|would|have)\b[^.!?]*?\byou\b"
-    r"|tell me\b|please\b",
+    r"|is\s+(?:that|it|this)\s+you\b|what\s+now\b|what['’]?s\s+(?:up|new|wrong|going\s+on)\b|tell me\b|please\b",
     re.IGNORECASE,
 )
-OF_ONE = re.compile(r"\b(?:(?:how|where|who|what)\b[^.!?,;]*\byou|thanks|thank you|bye|goodbye|your turn)\s*$", re.I)
+OF_ONE = re.compile(  # before one: "how are you ada", "are you sure ada"
+    r"\b(?:(?:how|where|who|what)\b[^.!?,;]*\byou|you\b[^.!?,;]*\b(?:that|it|now|today|then|there|sure)|tell me more"
+    r"|thanks|thank you|bye|goodbye|your turn)\s*$",
+    re.IGNORECASE,
+)
 ACTED = re.compile(rf"\*[^*\n]{{0,100}}\b(?:to|at|towards?){DEAR}", re.IGNORECASE)  # "*turns to Ada* Well?"
+TO_WHOM = re.compile(r"\W*(?:to|for)\s*", re.IGNORECASE)  # "to ada: how are you"
+ITEM = re.compile(r"[ \t]*(?:[-*•]|\d{1,3}[.)])[ \t]+")  # of a list
+JOINT = re.compile(r"\s+(?:and|or|&|und|oder|et|ou|y|o)\s+", re.IGNORECASE)
 GOES_ON = "'’(&/\"“"  # behind a name that nobody is spoken to by
 
 
@@ -80,10 +115,14 @@ class Manner(IntEnum):
 def manner(text: str, start: int, end: int) -> Manner:
     """Of a name, titles included, in a tidied text."""
     before, after = sentence_until(text, start), sentence_from(text, end)
-    if REFUSAL.search(before) or is_called(before) and NEGATED.search(before) and "why" not in before.lower().split():
-        return Manner.REFUSED
     possessive = is_possessive(text, end)
-    if not possessive and (_is_corrected(before, after) or is_called(before)):
+    called = _is_borrowed(before, after) if possessive else _is_called(before, text[end : end + REACH])
+    refused = not possessive and REFUSAL.search(before)
+    if refused or called and NEGATED.search(before) and "why" not in before.lower().split():
+        return Manner.REFUSED
+    if called:
+        return Manner.CALLED
+    if not possessive and _is_corrected(before, after):
         return Manner.CALLED
     if is_set_apart(text, start, end) or _is_spoken_to(text, start, end):
         return Manner.ADDRESSED
@@ -98,12 +137,36 @@ def is_possessive(text: str, end: int) -> bool:
     return text[:end].endswith(("'s", "’s")) or after.startswith("的") and not after.startswith(IN_THE_PART)
 
 
-def is_called(before: str) -> bool:
+def _is_borrowed(before: str, after: str) -> bool:
+    """Whether somebody's voice or part is called for: "speak in Ada's voice"."""
+    return bool(BORROWED.search(before) and THEIR_PART.match(after)) and not ASKED.search(before)
+
+
+def _is_called(before: str, after: str) -> bool:
     """Whether what stands before a name calls upon it."""
     call = CALL.search(before)
-    if call is None or IN_THE_GUISE.search(before):
-        return call is not None
-    return not ASKED.search(before[: call.start()]) and not TOLD.search(before[: call.start()])
+    if call is None or COMPARED.search(before):
+        return False
+    if call["alone"]:
+        return not TOLD_OF.match(after)
+    if IN_THE_GUISE.search(before):
+        return True
+    further = before[: call.start()]
+    is_statement = bool(call["order"]) and is_told(further)
+    is_belief = bool(call["cast"]) and (bool(BELIEVED.search(further)) or after.lstrip().startswith("?"))
+    return not (ASKED.search(further) or is_statement or is_belief)
+
+
+def is_told(before: str) -> bool:
+    """Whether what stands before an order makes it a statement: "people", "I", but not "can I"; "he wants to"."""
+    *_, first, last = ["", "", *LAST_TWO.findall(before.lower())]
+    if last in ("i", "we", "you"):
+        return first not in words_in("auxiliaries") and not first.endswith("n't")
+    if last in ("can", "will"):
+        return first != "you"
+    begins = not last[:1].isalpha() or last in words_in("openers") or last.endswith("n't")
+    to_another = first in words_in("salutations")  # "ok sherlock let ada answer"
+    return not (begins or to_another) or bool(OTHERS_WISH.search(before))
 
 
 def _is_corrected(before: str, after: str) -> bool:
@@ -116,10 +179,18 @@ def _is_corrected(before: str, after: str) -> bool:
 def is_set_apart(text: str, start: int, end: int) -> bool:
     """Spoken to, as punctuation tells: first in the sentence and no word behind, or last with a comma before."""
     before, behind = sentence_until(text, start), text[end : end + REACH].lstrip(" \t)")
+    if _is_an_item(text, start, behind):
+        return False
     greets = {word.key for word in words(before)} <= words_in("greetings") | words_in("salutations")
     at_front = greets and not is_possessive(text, end) and not (behind[:1].isalnum() or behind[:1] in tuple(GOES_ON))
-    at_back = before.rstrip().endswith((",", "，", "、")) and behind[:1] in ("", *"?!.,？！。，")
-    return at_front or at_back
+    at_back = before.rstrip().endswith(tuple(COMMAS)) and behind[:1] in ("", *COMMAS, *STOPS)
+    return at_front or at_back or bool(TO_WHOM.fullmatch(before)) and behind[:1] in (":", "：")
+
+
+def _is_an_item(text: str, start: int, behind: str) -> bool:
+    """Whether a name is all that a line of a list holds."""
+    line = text[max(0, start - REACH) : start].rpartition("\n")[2]
+    return bool(ITEM.fullmatch(line)) and behind[:1] in ("", "\n")
 
 
 def _is_spoken_to(text: str, start: int, end: int) -> bool:
@@ -128,13 +199,19 @@ def _is_spoken_to(text: str, start: int, end: int) -> bool:
     before, behind = sentence_until(text, start), text[end : end + REACH].lstrip()
     if is_possessive(text, end):
         return False
-    greets = [word.key for word in words(before)]
-    at_front = set(greets) <= words_in("salutations") and (bool(greets) or bool(TO_ONE.match(behind)))
-    at_back = bool(OF_ONE.search(before)) and behind[:1] in ("", *"?!.")
-    return at_front or at_back or bool(ACTED.search(before))
+    greets = {word.key for word in words(before)}
+    hailed = bool(greets) and greets <= words_in("salutations")
+    asked = greets <= words_in("greetings") | words_in("salutations") and bool(TO_ONE.match(behind))
+    at_back = bool(OF_ONE.search(before)) and behind[:1] in ("", *STOPS)
+    return hailed or asked or at_back or bool(ACTED.search(before))
+
+
+def is_joined(text: str, before: int, start: int) -> bool:
+    """Whether nothing but "and" or "or" stands between a name that ends at `before` and the next."""
+    return bool(JOINT.fullmatch(text, before, start))
 
 
 def is_listed(text: str, before: int, start: int, end: int) -> bool:
     """Whether a name follows one that ends at `before` and is spoken to, in "Caesar, Cleopatra: listen"."""
-    between = text[before:start]
-    return not between.strip(" ,&，、") and text[end : end + 1] in (",", ":", "!", "?", "，", "：")
+    listed = is_joined(text, before, start) or not text[before:start].strip(f" &{COMMAS}")
+    return listed and text[end : end + 1] in ("", ":", "：", *COMMAS, *STOPS)

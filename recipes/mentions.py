@@ -9,31 +9,42 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from unicodedata import normalize
+from math import inf
 
-from recipes.manner import ASKED, CALL, Manner, is_listed, is_set_apart, manner
-from recipes.words import PLAYED, Word, sentence_until, tidied, words, words_in
+from recipes.manner import ASKED, CALL, COMPARED, Manner, is_joined, is_listed, is_set_apart, is_told, manner
+from recipes.words import CAPITALS, ENDING, PLAYED, Word, sentence_until, tidied, words, words_in
 
 LONGEST_NAME = 8  # words
 MOST = 100  # names of one text
 SHORTEST_PART = 3  # letters of a part of a name that may stand for the whole
 SHORTEST_SLIP = 5  # letters of a word in which one wrong letter is forgiven; from 8 on, two
+SHORTEST_FIRST_SLIP = 6  # the same where it begins a sentence, which gives any word a capital: "Plate or bowl?"
 SHORTEST_SMALL_SLIP = 7  # the same where it is written small: "black holes" are not Holmes
+LONGEST_PLURAL = 7  # letters of a name that an "s" makes another word of, and no slip: "Roses"
+LIKENESS = 0.6  # of two words, from which on one may be the other, badly typed
 
-ROMAN = set("IVXLC")  # what kings and popes are told apart by
+SHARED, UNDECIDED = (Manner.CALLED, Manner.REFUSED), (Manner.NAMED, Manner.TOPIC)  # "as Caesar or Cleopatra"
+ROMAN = set("ivxlc")  # what kings and popes are told apart by
 JOINTS = re.compile(r"[\s'’-]+")  # of a name; people leave them out
-SPEECH = re.compile(r"\"[^\"]{0,2000}\"|“[^”]{0,2000}”|„[^“”]{0,2000}[“”]|«[^»]{0,2000}»|「[^」]{0,2000}」")
+SPEECH = re.compile(r"(?<!\d)\"[^\"]{0,2000}\"|“[^”]{0,2000}”|„[^“”]{0,2000}[“”]|«[^»]{0,2000}»|「[^」]{0,2000}」")
+ADDRESS = r"https?://\S+|\bwww\.\S+|[\w.+-]{1,64}@\w[\w-]{0,63}\.\w\S*"  # of a page, or to write to
 QUOTED = re.compile(
-    rf"```(?:(?!```).){{0,4000}}```|`[^`]{{0,400}}`|{SPEECH.pattern}|(?<!\w)'[^'\n]{{0,200}}'(?!\w)", re.DOTALL
+    rf"{ADDRESS}|```(?:(?!```).){{0,4000}}```|`[^`]{{0,400}}`|{SPEECH.pattern}|(?<!\w)'[^'\n]{{0,200}}'(?!\w)",
+    re.DOTALL,
 )
 MARKS_OF_SPEECH = str.maketrans(dict.fromkeys('"“”„«»「」', " "))
 I_SAY = re.compile(
-    r"\W*(?:i\s+(?:say|ask|tell|whisper|shout|reply|answer|call|murmur|mutter|smile|nod|laugh)\b.*)?", re.I | re.S
+    r"\W*(?:i\s+(?:say|said|(?:ask|whisper|shout|answer|call|murmur|mutter|laugh)(?:ed)?|tell|told|reply|replied|smiled?"
+    r"|nod(?:ded)?)\b.*)?",
+    re.I | re.S,
 )
-CASTING = (r"(?i:answer|speak|reply|respond|act|talk|pose|go on|continue)\b[^.!?,;]{0,80}?\b(?i:as)"
-           r"|(?i:pretend\s+to\s+be|switch\s+to)")  # fmt: skip
+CASTING = (r"(?:(?i:answer|speak|reply|respond|act|talk|pose|role-?\s?play|rp|go on|continue)\b[^.!?,;]{0,80}?\b(?i:as)"
+           r"|(?i:(?:act|speak|talk)\s+like|pretend\s+to\s+be|switch\s+to))(?:\s+(?i:the))?")  # fmt: skip
 CALLING = r"(?i:you\s+are(?:\s+now)?|let|talk\s+to|speak\s+to|chat\s+with|ask)"  # or so one speaks to whoever is there
-SOMEBODY = r"\s+(?P<name>[A-Z][^\W_]+(?:\s+[A-Z][^\W_]+){0,2})"
+CAPITALIZED = rf"(?:[{CAPITALS}]\.\s?){{0,4}}[{CAPITALS}](?:['’-]?\w)+"  # "Zola", "O'Connor", "J.R.R. Tolkien"
+SMALL = r"van|von|de|der|di|da|du|la|le|el|al|bin"  # before a part of a name, or between two
+SOMEBODY = (rf"\s+(?P<name>(?:(?:{SMALL})\s+){{0,2}}{CAPITALIZED}"
+            rf"(?:\s+(?:(?:{SMALL}|of|the)\s+){{0,2}}{CAPITALIZED}){{0,2}})")  # fmt: skip
 CAST_SOMEBODY = re.compile(rf"\b(?:{CASTING}){SOMEBODY}")
 CALL_ON_SOMEBODY = re.compile(rf"\b(?:{CASTING}|{CALLING}){SOMEBODY}")
 
@@ -56,6 +67,7 @@ class Names:
     """Everybody's names and aliases, ready to be found in a text."""
 
     def __init__(self, handles: Mapping[int, list[str]]) -> None:
+        self._handles = handles
         self._whole: dict[tuple[str, ...], set[int]] = {}
         self._parts: dict[str, set[int]] = {}
         self._given: set[str] = set()  # parts that begin a name
@@ -63,7 +75,7 @@ class Names:
         self._slips: dict[tuple[str, int], list[str]] = {}  # (first letter, length) -> words of names
         for owner, names in handles.items():
             for name in names:
-                self._add(normalize("NFC", name), owner)
+                self._add(tidied(name), owner)
         for part in self._parts.keys() | {key[0] for key in self._whole if len(key) == 1}:
             self._slips.setdefault((part[0], len(part)), []).append(part)
 
@@ -78,23 +90,24 @@ class Names:
                 self._between.setdefault(part.key, set()).add(owner)
             elif len(part.key) >= SHORTEST_PART and not part.key.isdigit() and _stands_alone(before, part):
                 self._parts.setdefault(part.key, set()).add(owner)
-                if before is None:
+                if before is None or before.key in words_in("titles"):
                     self._given.add(part.key)
 
     def mentions(self, text: str) -> list[Mention]:
         """Whoever is named, in the order of the text."""
         open_text = self._without_quotes(tidied(text))
-        return list(islice(self._found(open_text, list(words(open_text))), MOST))
+        found = self._found(open_text, list(words(open_text)))
+        return list(islice(_together(open_text, found), MOST))
 
     def stranger(self, text: str, in_conversation: bool = False) -> str | None:
         """The name called upon last, when nobody here answers to it. In a conversation "you are Roman" and "talk to
         Brutus" are said to whoever speaks, and only a part to play calls upon somebody."""
         open_text = self._without_quotes(tidied(text))
         found = (CAST_SOMEBODY if in_conversation else CALL_ON_SOMEBODY).finditer(open_text)
-        calls = [call for call in found if not ASKED.search(sentence_until(open_text, call.start()))]
+        calls = [call for call in found if _calls(open_text, call)]
         if not calls:
             return None
-        name = calls[-1]["name"].strip()
+        name = ENDING.sub("", " ".join(calls[-1]["name"].split()))
         known = [each for each in self.mentions(open_text) if each.start >= calls[-1].start("name")]
         ordinary = all(word.key in words_in("common") for word in words(name))
         return None if known or ordinary else name
@@ -123,7 +136,7 @@ class Names:
         place, before = 0, None
         while place < len(said):
             length, owners = self._at(text, said, place)
-            if owners and self._is_of_another(text, said[place : place + length + 1], length):
+            if owners and self._is_of_another(text, said[place : place + length + 1], length, owners):
                 owners, length = set(), length + 1
             if owners:
                 start, end = said[place].start, said[place + length - 1].end
@@ -143,43 +156,71 @@ class Names:
         word = said[place]
         if not _is_a_name(text, word):
             return 1, set()
-        owners, length = self._of_word(text, word), 1
+        owners, length = self._of_word(word, _shortest_slip(text, word)), 1
         while owners and place + length < len(said):  # "Sherlok Holms": further words that fit the same owners
             further = said[place + length]
-            both = owners & (self._of_word(text, further, SHORTEST_SLIP) | self._between.get(further.key, set()))
+            both = owners & (self._of_word(further, SHORTEST_SLIP) | self._between.get(further.key, set()))
             if not both:
                 break
             owners, length = both, length + 1
         return length, owners
 
-    def _of_word(self, text: str, word: Word, shortest_slip: int | None = None) -> set[int]:
+    def _of_word(self, word: Word, shortest_slip: float) -> set[int]:
         owners = self._parts.get(word.key, set()) | self._whole.get((word.key,), set())
-        shortest = shortest_slip or (SHORTEST_SLIP if text[word.start].isupper() else SHORTEST_SMALL_SLIP)
-        return owners or (self._nearly(word.key) if len(word.key) >= shortest else set())
+        return owners or (self._nearly(word.key) if len(word.key) >= shortest_slip else set())
 
     def _nearly(self, word: str) -> set[int]:
         """Owners of the names that one slip (two in long words) turns into `word`, its first letter excepted."""
-        if _is_everyday(word):
-            return set()
         from rapidfuzz.distance import OSA
         from rapidfuzz.process import extract
 
         slips = 1 if len(word) < 8 else 2
         near = [name for length in range(len(word) - slips, len(word) + slips + 1)
-                for name in self._slips.get((word[0], length), ())]  # fmt: skip
+                for name in self._slips.get((word[0], length), ()) if not _is_plural(word, name)]  # fmt: skip
         hits = extract(word, near, scorer=OSA.distance, score_cutoff=slips, limit=None)
         best = min((hit[1] for hit in hits), default=0)
         return {owner for name, distance, _ in hits if distance == best
                 for owner in self._parts.get(name, set()) | self._whole.get((name,), set())}  # fmt: skip
 
-    def _is_of_another(self, text: str, found: list[Word], length: int) -> bool:
+    def _is_of_another(self, text: str, found: list[Word], length: int, owners: set[int]) -> bool:
         """Whether a given name is that of somebody who does not live here: Louis in "Louis Pasteur"."""
-        if length > 1 or len(found) < 2 or found[0].key not in self._given or (found[0].key,) in self._whole:
+        if length > 1 or len(found) < 2 or found[0].key not in self._given:
             return False
         first, second = (text[word.start : word.end] for word in found)
-        is_a_surname = second.istitle() or set(second) <= ROMAN
+        is_a_surname = second.istitle() and len(second) > 1 or second.isupper() and _is_roman(found[1].key)
         together = text[found[0].end : found[1].start] == " " and first[:1].isupper() and is_a_surname
-        return together and not _is_everyday(found[1].key) and not self._of_word(text, found[1])
+        return together and not _is_everyday(found[1].key) and not self._may_be_theirs(found, owners)
+
+    def _may_be_theirs(self, found: list[Word], owners: set[int]) -> bool:
+        """Whether what follows a given name is of one of these, badly typed, or of somebody else who lives here."""
+        from rapidfuzz.distance import OSA
+
+        surname = found[1].key
+        theirs = {word.key for owner in owners for name in self._handles[owner] for word in words(name)}
+        if _is_roman(surname):  # "Elizabeth II" may be Queen Elizabeth, and never Elizabeth I
+            return surname in theirs or bool(theirs & words_in("titles")) and not any(map(_is_roman, theirs))
+        alike = any(OSA.normalized_similarity(surname, word) >= LIKENESS for word in theirs - {found[0].key})
+        return alike or bool(self._of_word(found[1], SHORTEST_SLIP))
+
+
+def _together(text: str, found: Iterator[Mention]) -> Iterator[Mention]:
+    """Those called upon or refused in one breath, "Caesar or Cleopatra", as one: either may be meant."""
+    before = next(found, None)
+    for each in found:
+        if before and each.manner in UNDECIDED and before.manner in SHARED and is_joined(text, before.end, each.start):
+            before = Mention(before.owners | each.owners, text[before.start : each.end], before.start, before.manner)
+        elif before:
+            yield before
+            before = each
+    if before:
+        yield before
+
+
+def _calls(text: str, call: re.Match[str]) -> bool:
+    """Whether a stranger is called upon, as a character would be."""
+    before = sentence_until(text, call.start())
+    compared = COMPARED.search(sentence_until(text, call.start("name")))
+    return not (compared or ASKED.search(before) or is_told(before))
 
 
 def _retyped(name: str) -> Iterator[tuple[str, ...]]:
@@ -198,6 +239,28 @@ def _stands_alone(before: Word | None, part: Word) -> bool:
 
 def _is_everyday(word: str) -> bool:
     return any(word in words_in(file) for file in ("common", "greetings", "courtesy"))
+
+
+def _is_roman(word: str) -> bool:
+    return set(word) <= ROMAN
+
+
+def _is_plural(word: str, name: str) -> bool:
+    return len(name) <= LONGEST_PLURAL and word in (name + "s", name + "es")
+
+
+def _shortest_slip(text: str, word: Word) -> float:
+    """Letters from which on a word may be a name with a slip: never one that is a word or a place by itself."""
+    if _is_everyday(word.key) or word.key in words_in("places"):
+        return inf
+    if not text[word.start].isupper():
+        return SHORTEST_SMALL_SLIP
+    return SHORTEST_SLIP if _is_inside(text, word) or is_set_apart(text, word.start, word.end) else SHORTEST_FIRST_SLIP
+
+
+def _is_inside(text: str, word: Word) -> bool:
+    """Whether something stands before a word in its sentence, so that a capital tells a name."""
+    return bool(sentence_until(text, word.start).strip(" \t\"'“(—-"))
 
 
 def _with_titles(text: str, said: list[Word], place: int) -> int:
@@ -219,6 +282,5 @@ def _is_a_name(text: str, word: Word, whole: bool = False) -> bool:
         return True
     if not is_written_as_one:
         return False
-    before = sentence_until(text, word.start)
-    inside = bool(before.strip(" \t\"'“(—-")) and (whole or word.key not in words_in("titles"))
-    return inside or bool(CALL.search(before))
+    inside = _is_inside(text, word) and (whole or word.key not in words_in("titles"))
+    return inside or bool(CALL.search(sentence_until(text, word.start)))

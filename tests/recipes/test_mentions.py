@@ -60,6 +60,8 @@ def last_called(text: str) -> set[int] | None:
         ("Hello Chloe\u0301 O'Brien", {6}),  # an accent typed apart
         ("राम, नमस्ते", {9}),
         ("गांधी जी, नमस्ते", {10}),
+        ("Caesar-sama, are you there?", {1}),
+        ("Caesar'll know", {1}),
     ],
 )
 def test_a_name_counts_in_any_dress(text: str, owners: set[int]) -> None:
@@ -93,6 +95,23 @@ def test_everyday_words_name_nobody(text: str) -> None:
         ("Can you explain the Nile as Cleopatra?", 2),
         ("请以孙悟空的身份回答", 4),
         ("Switch to Will, please", 5),
+        ("You're Caesar now", 1),
+        ("You’re Caesar now", 1),
+        ("You'll be Caesar from now on", 1),
+        ("Pretend you're Caesar", 1),
+        ("Imagine that you're Caesar", 1),
+        ("Roleplay as Caesar", 1),
+        ("RP as Caesar", 1),
+        ("Respond as if you were Caesar", 1),
+        ("Answer as though you were Caesar", 1),
+        ("Answer in the voice of Caesar", 1),
+        ("Speak in Caesar's voice", 1),
+        ("Switch me to Caesar", 1),
+        ("Connect me to Caesar", 1),
+        ("Will you let me talk to Caesar?", 1),
+        ("Ok Cleopatra let Caesar answer", 1),
+        ("Someone get me Caesar", 1),
+        ("I summon Caesar!", 1),
     ],
 )
 def test_whoever_is_called_upon_last_is_meant(text: str, owner: int) -> None:
@@ -135,6 +154,23 @@ def test_whoever_is_called_upon_last_is_meant(text: str, owner: int) -> None:
         ("Would you rather be Cleopatra?", [({2}, "NAMED")]),
         ("But Cleopatra had a snake", [({2}, "NAMED")]),
         ("Actually, Cleopatra, tell me", [({2}, "CALLED")]),
+        ("Anybody but Caesar", [({1}, "REFUSED")]),
+        ("Everybody but Caesar", [({1}, "REFUSED")]),
+        ("You cannot be Caesar", [({1}, "REFUSED")]),
+        ("You are no Caesar", [({1}, "REFUSED")]),
+        ("I refuse to talk to Caesar", [({1}, "REFUSED")]),
+        ("I don't want Caesar", [({1}, "REFUSED")]),
+        ("I don’t want to hear Caesar", [({1}, "REFUSED")]),
+        ("I'm not talking to Caesar", [({1}, "REFUSED")]),
+        ("Don't speak in Caesar's voice", [({1}, "REFUSED")]),
+        ("Hello Caesar and Cleopatra", [({1}, "ADDRESSED"), ({2}, "ADDRESSED")]),
+        ("Answer as Caesar or Cleopatra", [({1, 2}, "CALLED")]),
+        ("I want to talk to Caesar and Cleopatra", [({1, 2}, "CALLED")]),
+        ("Not Caesar or Cleopatra!", [({1, 2}, "REFUSED")]),
+        ("Caesar and Cleopatra", [({1}, "NAMED"), ({2}, "NAMED")]),
+        ("- Caesar\n- Cleopatra", [({1}, "NAMED"), ({2}, "NAMED")]),
+        ("1. Caesar\n2. Cleopatra", [({1}, "NAMED"), ({2}, "NAMED")]),
+        ("Visit www.caesar.com or ask@caesar.com", []),
     ],
 )
 def test_spoken_to_is_told_from_spoken_about(text: str, manners: list[tuple[set[int], str]]) -> None:
@@ -148,7 +184,11 @@ def test_spoken_to_is_told_from_spoken_about(text: str, manners: list[tuple[set[
      "hey caesar how are you",
      "caesar what do you think", "ok caesar, your turn", "Caesar please", "What about you caesar?", "bye caesar",
      "Your turn Caesar", "What do you think, my dear Caesar?", "Good morning, Mr. Caesar", "Mr Caesar, who did it?",
-     "Caesar、who did it?", "*turns to Caesar* What do you think?", "*smiles at old Caesar* Are you well?"],
+     "Caesar、who did it?", "*turns to Caesar* What do you think?", "*smiles at old Caesar* Are you well?",
+     "What do you think about that Caesar?", "Did you know that Caesar?", "Are you sure Caesar?", "Tell me more Caesar",
+     "to caesar: how are you", "Hello there Caesar", "Good night Caesar", "Hiya Caesar", "So Caesar what now?",
+     "hmm caesar what do you think", "Caesar is that you?", "caesar what's up", "No Caesar, that's wrong",
+     "كيف حالك، Caesar؟", "क्या हाल है, Caesar।", '12" pizza, Caesar, or the 14" one?'],
 )  # fmt: skip
 def test_whoever_is_spoken_to_needs_no_comma(text: str) -> None:
     assert found(text) == [({1}, "ADDRESSED")]
@@ -165,7 +205,17 @@ def test_whoever_is_spoken_to_needs_no_comma(text: str) -> None:
      ("What do you think of Mr. Hyde and Caesar?", "TOPIC"), ("Can you tell me about Caesar?", "NAMED"),
      ("Tell me about Caesar's childhood", "NAMED"), ("What was Caesar's last word?", "NAMED"),
      ("hey caesar's dog", "NAMED"), ("*looks at Caesar's hands* Do you write?", "TOPIC"),
-     ("*thinks of Caesar* Do you know him?", "TOPIC"), ("Caesar (he was a general) died.", "NAMED")],
+     ("*thinks of Caesar* Do you know him?", "TOPIC"), ("Caesar (he was a general) died.", "NAMED"),
+     ("The killer could be Caesar", "NAMED"), ("It could be Caesar", "NAMED"), ("That would be Caesar", "NAMED"),
+     ("It will be Caesar", "NAMED"), ("I'll be Caesar", "NAMED"), ("I let Caesar go", "NAMED"),
+     ("We let Caesar go", "NAMED"), ("Who let Caesar out?", "NAMED"), ("So you are Caesar?", "NAMED"),
+     ("I think you are Caesar", "NAMED"), ("He wants to talk to Caesar", "NAMED"),
+     ("My mother wants to talk to Caesar", "NAMED"), ("She would like to talk to Caesar", "NAMED"),
+     ("Someone came back to Caesar", "NAMED"), ("People listen to Caesar", "NAMED"),
+     ("as Caesar said, numbers matter", "NAMED"), ("It rained, as Caesar had foreseen", "NAMED"),
+     ("As Caesar would say, numbers matter", "NAMED"), ("Reply as soon as Caesar comes", "NAMED"),
+     ("I like generals, e.g. Caesar.", "NAMED"), ("I don't need Caesar's help", "NAMED"),
+     ("Why do you speak in Caesar's voice?", "TOPIC")],
 )  # fmt: skip
 def test_what_is_told_of_somebody_calls_upon_nobody(text: str, manner: str) -> None:
     assert found(text) == [({1}, manner)]
@@ -174,7 +224,7 @@ def test_what_is_told_of_somebody_calls_upon_nobody(text: str, manner: str) -> N
 OTHERS = Names({1: ["John Watson"], 2: ["Louis XIV"], 3: ["Ada Lovelace"], 4: ["Vincent van Gogh"], 5: ["The Doctor"],
                 6: ["Spider-Man"], 7: ["J.A.R.V.I.S."], 8: ["D.Va"], 9: ["Light Yagami"], 10: ["Joan of Arc"],
                 11: ["Alexander the Great"], 12: ["Winnie the Pooh"], 13: ["佐々木小次郎"], 14: ["Rei"], 15: ["Thanos"],
-                16: ["Harry Potter"], 17: ["Jon Snow"]})  # fmt: skip
+                16: ["Harry Potter"], 17: ["Jon Snow"], 18: ["Obi\u2011Wan Kenobi"]})  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -195,10 +245,59 @@ def test_words_and_strangers_that_share_a_part_of_a_name_are_nobody(text: str) -
      ("Jarvis, lights", 7), ("hey dva!", 8), ("Light, what are you writing?", 9), ("Answer as Light", 9),
      ("Joan, hi", 10), ("Alexander the Great, hi", 11), ("Pooh, honey!", 12), ("佐々木小次郎さん", 13),
      ("我想和Rei说话", 14),
-     ("Rei你好", 14), ("Tell me about Snow", 17), ("Snow, do you love her?", 17)],
+     ("Rei你好", 14), ("Tell me about Snow", 17), ("Snow, do you love her?", 17), ("obi-wan, hi", 18)],
 )  # fmt: skip
 def test_a_name_is_found_as_people_type_it(text: str, owner: int) -> None:
     assert [set(each.owners) for each in OTHERS.mentions(text)] == [{owner}]
+
+
+EVERYDAY = Names({1: ["Kim Possible"], 2: ["Frank Castle"], 3: ["Link"], 4: ["Miles Morales"], 5: ["Data"],
+                  6: ["Guy Fawkes"], 7: ["Sunny"], 8: ["Jane Austen"], 9: ["Mulan"], 10: ["Athena"], 11: ["Mr. Spock"],
+                  12: ["Aslan"], 13: ["Medea"], 14: ["Severus Snape"], 15: ["Sigmund Freud"], 16: ["Circe"],
+                  17: ["Plato"], 18: ["Rose Tyler"], 19: ["Sherlock Holmes"]})  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["That is not possible", "To be frank, I am tired", "give me the link", "How many miles?", "What data do you have?",
+     "that guy is rude", "It's sunny today"],
+)  # fmt: skip
+def test_an_everyday_word_written_small_decides_nothing(text: str) -> None:
+    assert EVERYDAY.mentions(text) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["I live in Austin", "Is Milan nice?", "I flew to Athens.", "Is the Stock falling?", "The Asian market",
+     "The Media!", "Shape it well", "Is it Fraud?", "Circle the answer", "Plate or bowl?", "I like Roses",
+     "Homes are expensive"],
+)  # fmt: skip
+def test_another_word_or_place_is_no_slip_of_a_name(text: str) -> None:
+    assert EVERYDAY.mentions(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "owner"),
+    [("Frank, are you tired?", 2), ("link, where are you?", 3), ("Tell me about Data", 5), ("Jane Austin, hi", 8),
+     ("Answer as Platto", 17)],
+)  # fmt: skip
+def test_a_name_that_is_an_everyday_word_or_nearly_one_is_still_found(text: str, owner: int) -> None:
+    assert [set(each.owners) for each in EVERYDAY.mentions(text)] == [{owner}]
+
+
+NAMESAKES = Names({1: ["Queen Elizabeth"], 2: ["Ada Lovelace", "Ada"], 3: ["Rei Ayanami", "Rei"]})
+
+
+@pytest.mark.parametrize(
+    ("text", "stranger"),
+    [("Answer as Elizabeth Bennet", "Elizabeth Bennet"), ("Answer as Ada Yonath", "Ada Yonath"),
+     ("Answer as Rei Kawakubo", "Rei Kawakubo"), ("Answer as Ada Please", None), ("Answer as Ada Lovlas", None),
+     ("Answer as Rei Yanami", None), ("Answer as Elizabeth II", None),
+     ("Is Ada ill?", None)],
+)  # fmt: skip
+def test_a_surname_tells_a_namesake_apart(text: str, stranger: str | None) -> None:
+    assert NAMESAKES.stranger(text) == stranger
+    assert bool(NAMESAKES.mentions(text)) == (stranger is None)
 
 
 def test_a_stranger_is_no_resident_of_the_same_given_name() -> None:
@@ -219,7 +318,8 @@ def test_somebody_elses_words_name_nobody(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ['*walks in* "Hello Caesar, are you well?"', '"Caesar, what do you think?"', '“Hello Caesar!” I say, and sit down.',
-     "*walks in* Hello Caesar, are you well?", '"Caesar!" *waves* "Well?"'],
+     "*walks in* Hello Caesar, are you well?", '"Caesar!" *waves* "Well?"', '"Hello Caesar," I said.',
+     '"What now, Caesar?" I asked.'],
 )  # fmt: skip
 def test_whoever_plays_a_part_speaks_between_quotation_marks(text: str) -> None:
     assert found(text) == [({1}, "ADDRESSED")]
@@ -234,7 +334,14 @@ def test_a_name_that_is_all_that_is_quoted_is_a_name() -> None:
     [("Answer as Napoleon Bonaparte.", "Napoleon Bonaparte"), ("Let Mozart answer", "Mozart"),
      ("Answer as Caesar.", None), ("Answer as Napoleon, no, answer as Caesar.", None), ("Answer quickly.", None),
      ("You are great.", None), ("Did you ever speak to Queen Victoria?", None),
-     ("Good. Now let Queen Victoria answer", "Queen Victoria")],
+     ("Good. Now let Queen Victoria answer", "Queen Victoria"), ("Answer as Émile Zola", "Émile Zola"),
+     ("Answer as O'Connor", "O'Connor"), ("Answer as T'Challa", "T'Challa"), ("Answer as Zola's wife", "Zola"),
+     ("Answer as J.R.R. Tolkien", "J.R.R. Tolkien"), ("Answer as Лев Толстой", "Лев Толстой"),
+     ("Answer as van Helsing", "van Helsing"), ("Answer as the Joker", "Joker"), ("Act like Gandalf", "Gandalf"),
+     ("Roleplay as Gandalf", "Gandalf"), ("Answer as Dr. House", "Dr House"), ("You act like Gandalf", None),
+     ("I think you are Roman", None), ("Reply as JSON only", None), ("Respond as Markdown", None),
+     ("You are Welcome", None), ("Ask Google", None), ("Reply as soon as Gandalf comes", None),
+     ("Reply as soon as Monday", None), ("Can you speak about friends like Mark Antony?", None)],
 )  # fmt: skip
 def test_somebody_who_does_not_live_here_is_noticed(text: str, stranger: str | None) -> None:
     assert NAMES.stranger(text) == stranger
