@@ -14,14 +14,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from neekoctl.candidate import Candidate
 from neekoctl.certifying import THOROUGH, Finding, Witness, bear_witness, compare, first_reading, read
 from neekoctl.checks.findings import Checked
 from neekoctl.checks.verdicts import Judged
 from neekoctl.gathering import Group
 from neekoctl.measuring import baseline, recorded, scored
-from neekoctl.planning import Plan
 from neekoctl.routing import texts_of
-from neekoctl.settling import Spoken, heldout, measure_probes, onboarded, refit_gate, store_block, to_learn, words_of
+from neekoctl.settling import Spoken, measure_probes, onboarded, refit_gate, store_block, words_of
 from neekoctl.stage import Stage, set_stage
 from neekoctl.underway import Screen, refuse_full_disk, renewing, reporting, training
 from recipes.scores import Score, mean_nll, perplexity
@@ -50,15 +50,15 @@ def train(registry: Registry, group: Group, screen: Screen) -> dict[str, Any]:
         NeekoError: with every reservation given back and nothing else changed.
     """
     texts = texts_of(registry, group.wanted.encoder, screen.say)
-    spoken = [Spoken(texts, words_of(registry, plan, texts, screen)) for plan in group.plans]
+    spoken = [Spoken(texts, words_of(registry, candidate, texts, screen)) for candidate in group.candidates]
     stage = set_stage(registry, group.bank, say=screen.say)
     stage.bank.refuse_too_wide(group.recipe.rank)
-    refuse_full_disk(stage, group.recipe.rank * (len(group.plans) + 1))  # the network is about one more block
+    refuse_full_disk(stage, group.recipe.rank * (len(group.candidates) + 1))  # the network is about one more block
     group = _with_bank(registry, group)
     with _reserved(registry, group) as reservations:
         refuse_another_encoder(registry, texts.provenance)  # from here on nobody is embedded anew
         run, arrivals, moving, finding = _together(stage, group, spoken, reservations, screen)
-    came = [each.plan.profile.name for each in moving if each.plan.replaced is None]
+    came = [each.candidate.profile.name for each in moving if each.candidate.replaced is None]
     gate = refit_gate(registry, came, texts, screen, accept=group.wanted.accept_gate) if moving else None
     return {**_document(group, run, arrivals, moving, finding), "gate": gate}
 
@@ -91,7 +91,7 @@ def _encoder(group: Group, spoken: Sequence[Spoken]) -> str | None:
 def _with_bank(registry: Registry, group: Group) -> Group:
     """A bank that is not in the database yet is put there once its base was loaded."""
     bank = group.bank if group.bank.id else registry.bank(group.bank.base, group.bank.fingerprint)
-    return replace(group, bank=bank, plans=[replace(plan, bank=bank) for plan in group.plans])
+    return replace(group, bank=bank, candidates=[replace(each, bank=bank) for each in group.candidates])
 
 
 @contextmanager
@@ -99,9 +99,9 @@ def _reserved(registry: Registry, group: Group) -> Iterator[list[Reservation]]:
     """A range for everybody; on any failure all are given back."""
     with ExitStack() as undo:
         found = []
-        for plan in group.plans:
-            names, rank = (plan.profile.name, plan.profile.aliases), group.recipe.rank
-            found.append(registry.reserve(plan.bank, *names, rank, "hyper", plan.replaced))
+        for candidate in group.candidates:
+            names, rank = (candidate.profile.name, candidate.profile.aliases), group.recipe.rank
+            found.append(registry.reserve(candidate.bank, *names, rank, "hyper", candidate.replaced))
             undo.callback(registry.release, found[-1])
         yield found
         undo.pop_all()
@@ -133,7 +133,7 @@ def _learned(stage: Stage, group: Group, spoken: Sequence[Spoken], renew: Callab
     from recipes.running import Run
 
     started, registry = time.monotonic(), stage.registry
-    members = [_member_of(stage, plan, words) for plan, words in zip(group.plans, spoken, strict=True)]
+    members = [_member_of(stage, candidate, words) for candidate, words in zip(group.candidates, spoken, strict=True)]
     report, learning = reporting(screen, renew), Learning(stage.bank, members, group.recipe, group.wanted.seed)
     screen.say(f"{len(members)} learn together")
     run = Run(learning, group.recipe, checkpoint)
@@ -145,13 +145,13 @@ def _learned(stage: Stage, group: Group, spoken: Sequence[Spoken], renew: Callab
     return Training(learning, cohort, blocks, state, run.speed, time.monotonic() - started)
 
 
-def _member_of(stage: Stage, plan: Plan, spoken: Spoken) -> Member:
+def _member_of(stage: Stage, candidate: Candidate, spoken: Spoken) -> Member:
     from recipes.cohort import Member
     from recipes.task import readable
 
-    name, base = plan.profile.name, stage.bank.base
-    rows = readable(name, base, [stage.form.row(messages) for messages in to_learn(plan)])
-    probes = readable(name, base, [stage.form.row(messages, last_only=True) for messages in heldout(plan)])
+    name, base = candidate.profile.name, stage.bank.base
+    rows = readable(name, base, [stage.form.row(messages) for messages in candidate.to_learn()])
+    probes = readable(name, base, [stage.form.row(messages, last_only=True) for messages in candidate.heldout()])
     return Member(name, rows, probes, spoken.persona)
 
 
@@ -159,7 +159,7 @@ def _member_of(stage: Stage, plan: Plan, spoken: Spoken) -> Member:
 class Arrival:
     """A member's new block in the store, measured; `judged` compares it with the block it has (None: a newcomer)."""
 
-    plan: Plan
+    candidate: Candidate
     reservation: Reservation
     spoken: Spoken
     made: Made
@@ -174,10 +174,10 @@ class Arrival:
 
     def document(self, moves: bool) -> dict[str, Any]:
         gain, old = self.judged.loss if self.judged else None, self.judged and self.judged.found.then
-        kept = None if moves else self.plan.replaced
+        kept = None if moves else self.candidate.replaced
         ranks = kept.ranks if kept else self.reservation.ranks
         return {
-            "character": self.plan.profile.name, "rank_start": ranks.start, "rank_stop": ranks.stop,
+            "character": self.candidate.profile.name, "rank_start": ranks.start, "rank_stop": ranks.stop,
             "block": kept.block if kept else self.digest, "nll_base": self.made.nll_before,
             "nll_before": mean_nll(old) if old else None, "nll_after": baseline(self.probes),
             "forgetting": gain and gain.mean, "interval": gain and [gain.low, gain.high],
@@ -190,7 +190,7 @@ def _certified(stage: Stage, residents: list[Character], before: Sequence[Witnes
     """What became of those whom nobody replaces; a member who keeps its block is one of them."""
     screen.say(f"witnessing the residents after: {len(residents)}")
     after = bear_witness(stage, residents, renew, THOROUGH)  # the same list: of the first of it logits are taken
-    leaving = {each.plan.replaced.id for each in moving if each.plan.replaced}
+    leaving = {each.candidate.replaced.id for each in moving if each.candidate.replaced}
     stay = [place for place, row in enumerate(residents) if row.id not in leaving]
     first, last = ([each[place] for place in stay] for each in (before, after))
     return compare(first, last), read(stage.registry, [residents[place] for place in stay], last)
@@ -199,13 +199,14 @@ def _certified(stage: Stage, residents: list[Character], before: Sequence[Witnes
 def _arrivals(stage: Stage, group: Group, run: Training, spoken: Sequence[Spoken], reservations: Sequence[Reservation],
               renew: Callable[[], None], screen: Screen) -> list[Arrival]:  # fmt: skip
     found = []
-    for place, (plan, words, reservation) in enumerate(zip(group.plans, spoken, reservations, strict=True)):
-        made = _made(stage, plan, run, place)
-        digest = store_block(stage, plan, made, reservation)
-        probes = measure_probes(stage, plan, digest, reservation, words, screen)
-        if plan.replaced:
-            _keep_routes(stage.registry, plan.replaced, plan.profile.name, probes)
-        found.append(Arrival(plan, reservation, words, made, digest, probes, _judged(stage, group, plan, probes)))
+    for place, (candidate, words, reservation) in enumerate(zip(group.candidates, spoken, reservations, strict=True)):
+        made = _made(stage, candidate, run, place)
+        digest = store_block(stage, candidate, made, reservation)
+        probes = measure_probes(stage, candidate, digest, reservation, words, screen)
+        if candidate.replaced:
+            _keep_routes(stage.registry, candidate.replaced, candidate.profile.name, probes)
+        judged = _judged(stage, group, candidate, probes)
+        found.append(Arrival(candidate, reservation, words, made, digest, probes, judged))
         renew()
     return found
 
@@ -219,11 +220,11 @@ def _keep_routes(registry: Registry, replaced: Character, name: str, probes: Seq
             probe.routed_by = old.routed_by
 
 
-def _made(stage: Stage, plan: Plan, run: Training, place: int) -> Made:
+def _made(stage: Stage, candidate: Candidate, run: Training, place: int) -> Made:
     from recipes.task import Made
 
-    before, after = mean_nll(scored(stage, {}, heldout(plan))), mean_nll(run.read(place))
-    state, known = run.state, bool(plan.split.probes)
+    before, after = mean_nll(scored(stage, {}, candidate.heldout())), mean_nll(run.read(place))
+    state, known = run.state, bool(candidate.split.probes)
     told = f"held-out perplexity {perplexity(before):.2f} -> {perplexity(after):.2f}, " if known else ""
     block, share = run.blocks[place]
     alone = f" but for the {share:.0%} that it learned alone" if share else ""
@@ -234,15 +235,15 @@ def _made(stage: Stage, plan: Plan, run: Training, place: int) -> Made:
                 reason, run.speed, steps=state.step, best_step=state.best_step, details={"cohort": card})  # fmt: skip
 
 
-def _judged(stage: Stage, group: Group, plan: Plan, probes: Sequence[Probe]) -> Judged | None:
+def _judged(stage: Stage, group: Group, candidate: Candidate, probes: Sequence[Probe]) -> Judged | None:
     """The new block against the one the member has, each under its own system message, as a check elsewhere judges
     likelihood: more than tolerated, and no chance. None where there is nothing whole to compare with."""
-    old = plan.replaced
+    old = candidate.replaced
     if old is None or not stage.registry.blocks.is_whole(old.block or ""):
         return None
-    then = scored(stage, stage.mounted(old), heldout(plan, old.system_message))
+    then = scored(stage, stage.mounted(old), candidate.heldout(old.system_message))
     found = Checked(old, then=then, now=recorded(probes), elsewhere=["another block"])
-    return Judged(found, group.wanted.allowed, sum(each.replaced is not None for each in group.plans))
+    return Judged(found, group.wanted.allowed, sum(each.replaced is not None for each in group.candidates))
 
 
 def _commit(stage: Stage, group: Group, run: Training, moving: Sequence[Arrival], finding: Finding,
@@ -259,7 +260,7 @@ def _commit(stage: Stage, group: Group, run: Training, moving: Sequence[Arrival]
             bank_id=group.bank.id or 0, name=run.cohort.name, version=run.cohort.version, kind=group.wanted.kind,
             digest=flush(folder), recipe=group.recipe.model_dump(), seed=group.wanted.seed,
             environment=rows[0].environment, encoder=run.cohort.encoder,
-            members=[{"name": plan.profile.name} for plan in group.plans],
+            members=[{"name": candidate.profile.name} for candidate in group.candidates],
             metrics={"steps": run.state.step, "best_step": run.state.best_step, "seconds": run.seconds,
                      "nll": None if run.state.nll_before is None else run.state.best_nll, "likeness": _alike(run)},
         )  # fmt: skip
@@ -275,7 +276,7 @@ def _commit(stage: Stage, group: Group, run: Training, moving: Sequence[Arrival]
 
 def _row(stage: Stage, arrival: Arrival, finding: Finding) -> Onboarded:
     probes = arrival.probes
-    return onboarded(stage, arrival.plan, arrival.made, arrival.digest, probes, finding, arrival.spoken,
+    return onboarded(stage, arrival.candidate, arrival.made, arrival.digest, probes, finding, arrival.spoken,
                      first_reading(probes))  # fmt: skip
 
 

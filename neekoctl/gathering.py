@@ -7,12 +7,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from neekoctl.candidate import Candidate
 from neekoctl.checks.tolerances import Tolerances
-from neekoctl.planning import Plan, namesake
-from neekoctl.request import Request
+from neekoctl.planning import namesake
 from neekoctl.scaffold import UNFINISHED, is_unfinished
 from neekoctl.stage import choose_bank, existing_banks
 from neekoctl.underway import Screen
@@ -25,6 +26,9 @@ from registry.profile import Profile, load_profile
 from registry.seals import digest
 from registry.store import Registry
 from registry.tables import Bank, Character
+
+if TYPE_CHECKING:
+    from recipes.task import Made
 
 Person = tuple[Profile, Character | None]  # and the resident whom it replaces
 
@@ -46,6 +50,16 @@ class Wanted:
     allowed: Tolerances = Tolerances()  # what an upgrade may lose
 
 
+@dataclass(frozen=True, kw_only=True)
+class Recruit(Candidate):
+    """A member to be."""
+
+    kind: str  # of the cohort, which is its preset
+
+    def kept(self, made: Made) -> dict[str, Any]:
+        return {"preset": self.kind, **super().kept(made)}
+
+
 @dataclass(frozen=True)
 class Group:
     """Whom a cohort is trained on, every part found good."""
@@ -53,7 +67,7 @@ class Group:
     wanted: Wanted
     recipe: CohortRecipe
     bank: Bank
-    plans: list[Plan]
+    candidates: list[Recruit]
     upgrades: bool = False  # a cohort that is there
 
     def digest(self, encoder: str | None) -> str:
@@ -61,8 +75,8 @@ class Group:
         continue the same checkpoint."""
         settings = {key: value for key, value in self.recipe.model_dump().items()
                     if key != "learning_rate" and not key.startswith("pace_")}  # fmt: skip
-        parts = [[plan.profile.digests() for plan in self.plans], settings, self.wanted.seed, self.bank.fingerprint,
-                 encoder]  # fmt: skip
+        parts = [[each.profile.digests() for each in self.candidates], settings, self.wanted.seed,
+                 self.bank.fingerprint, encoder]  # fmt: skip
         return digest(parts)
 
 
@@ -114,7 +128,7 @@ def _group(registry: Registry, wanted: Wanted, recipe: CohortRecipe, people: Seq
     if any(is_unfinished(profile) for profile, _ in people):
         screen.say(UNFINISHED)
     bank = _bank(registry, wanted, [row for _, row in people if row], screen)
-    return Group(wanted, recipe, bank, [_plan(registry, wanted, recipe, bank, *each) for each in people])
+    return Group(wanted, recipe, bank, [_recruit(registry, wanted, recipe, bank, *each) for each in people])
 
 
 def _refuse_one_handle_for_two(profiles: Sequence[Profile]) -> None:
@@ -125,13 +139,13 @@ def _refuse_one_handle_for_two(profiles: Sequence[Profile]) -> None:
                 raise UsageError(f"{owner} and {profile.name} would both answer to {handle!r}: change one of them.")
 
 
-def _plan(registry: Registry, wanted: Wanted, recipe: CohortRecipe, bank: Bank, profile: Profile,
-          row: Character | None) -> Plan:  # fmt: skip
+def _recruit(registry: Registry, wanted: Wanted, recipe: CohortRecipe, bank: Bank, profile: Profile,
+             row: Character | None) -> Recruit:  # fmt: skip
     registry.refuse_taken([profile.name, *profile.aliases], row)
     parts = split(profile.dialogues)
     refuse_nothing_to_learn(profile.name, parts.train)
-    request = Request(Path(profile.name), "hyper", preset=wanted.kind, seed=wanted.seed, accept_gate=wanted.accept_gate)
-    return Plan(request, profile, recipe, parts, bank, None, replaced=row)
+    return Recruit(kind=wanted.kind, profile=profile, recipe=recipe, split=parts, bank=bank, seed=wanted.seed,
+                   replaced=row)  # fmt: skip
 
 
 def _member(registry: Registry, word: str) -> Person:

@@ -17,7 +17,7 @@ from neekoctl.planning import Plan
 from neekoctl.request import Request
 from neekoctl.routing import texts_of
 from neekoctl.scaffold import UNFINISHED, is_unfinished
-from neekoctl.settling import Spoken, heldout, measure_probes, onboarded, refit_gate, store_block, to_learn, words_of
+from neekoctl.settling import Spoken, measure_probes, onboarded, refit_gate, store_block, words_of
 from neekoctl.stage import Stage, set_stage
 from neekoctl.underway import Screen, refuse_full_disk, renewing, reporting, training
 from registry.cohorts import how_to_remove, verified_cohort
@@ -167,7 +167,7 @@ def _task(stage: Stage, plan: Plan, spoken: Spoken, renew: Callable[[], None], s
 
     request, checkpoint = plan.request, stage.registry.layout.checkpoint(plan.digest)
     return Task(
-        plan.profile.name, stage.bank, stage.form, plan.recipe, to_learn(plan), heldout(plan), request.seed,
+        plan.profile.name, stage.bank, stage.form, plan.recipe, plan.to_learn(), plan.heldout(), plan.seed,
         report=reporting(screen, renew), checkpoint=checkpoint,
         neighbours=kinship.neighbours(stage.registry, plan.kin), merging=request.merging, width=plan.width,
         tune=request.tune, until=None if request.budget is None else started + request.budget,

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from neekoctl import kinship
+from neekoctl.candidate import Candidate
 from neekoctl.kinship import Choice, Kin
 from neekoctl.request import FROM_FUSED, FROM_SCRATCH, Request, refuse_idle_options
 from neekoctl.stage import choose_bank
@@ -24,33 +25,27 @@ from registry.seals import digest
 from registry.store import Registry
 from registry.tables import Bank, Character, Cohort, Prototype
 
+if TYPE_CHECKING:
+    from recipes.task import Made
 
-@dataclass(frozen=True)
-class Plan:
+
+@dataclass(frozen=True, kw_only=True)
+class Plan(Candidate):
     """A request whose every part was found good; `kin` and the `width` of their fusion are filled once the persona is
     embedded."""
 
     request: Request
-    profile: Profile
-    recipe: Recipe  # of whatever does not start from a cohort's block
-    split: Split
-    bank: Bank
     choice: Choice | None  # of neighbours; None when none are wanted
     kin: tuple[Kin, ...] = ()
     width: int | None = None
-    replaced: Character | None = None
     cohort: Cohort | None = None  # None when none is wanted
     after_cohort: Recipe | None = None  # of a training that starts from its block
-
-    @property
-    def system_message(self) -> str:
-        return self.recipe.system_message.replace("{name}", self.profile.name)
 
     @property
     def digest(self) -> str:
         """Names the run: the same data, recipe but for the step size, seed, base and neighbours continue the same
         checkpoint."""
-        parts = [fold(self.profile.name), self.profile.digests(), _settings(self.recipe), self.request.seed,
+        parts = [fold(self.profile.name), self.profile.digests(), _settings(self.recipe), self.seed,
                  self.request.strategy, self.bank.fingerprint]  # fmt: skip
         parts += [[each.character.block, each.weight] for each in self.kin]
         parts += [self.cohort.digest, self.request.from_profile] if self.cohort else []
@@ -70,6 +65,26 @@ class Plan:
     def exchanges(self) -> int:
         """Replies to learn from."""
         return sum(len(talk.messages) // 2 for talk in self.split.train)
+
+    def kept(self, made: Made) -> dict[str, Any]:
+        asked = {"asked": self.request.strategy} if self.request.strategy != made.strategy else {}
+        size = {"rank": made.block.rank, "alpha": made.block.alpha, "system_message": self.recipe.system_message}
+        if made.strategy == "fuse":
+            return {**asked, **size, **self.request.merging.model_dump(), "tuned": made.details["merge"]["passes"] > 0}
+        if made.strategy == "hyper" and not made.steps:  # taken as the network gives it
+            return {**asked, **size, "cohort": made.details["cohort"]}
+        return {**asked, **super().kept(made), **self._started(made)}
+
+    def _started(self, made: Made) -> dict[str, Any]:
+        """By which preset a block was trained, and what it was started from."""
+        from_cohort = "cohort" in made.details and made.strategy == "expand"
+        preset = {"preset": self.request.preset_after(from_cohort)}
+        if not (made.parents or from_cohort):
+            return preset
+        inherited = "hyper" if from_cohort else "fuse"
+        start = self.request.warm_start if self.request.strategy == "expand" else inherited
+        recipe = self.after_cohort if from_cohort and self.after_cohort else self.recipe
+        return {**preset, **recipe.model_dump(exclude={"rank", "alpha"}), "warm_start": start}
 
 
 def _settings(recipe: Recipe) -> dict[str, Any]:
@@ -96,7 +111,8 @@ def plan(registry: Registry, request: Request, say: Callable[[str], None]) -> Pl
         kinship.refuse(registry, bank, profile, request.profile.name, choice, replaced)
     parts = _parts(request, profile)
     cohort = _cohort(registry, request, recipe, bank, say)
-    found = Plan(request, profile, recipe, parts, bank, choice, replaced=replaced)
+    found = Plan(request=request, profile=profile, recipe=recipe, split=parts, bank=bank, seed=request.seed,
+                 choice=choice, replaced=replaced)  # fmt: skip
     if cohort is None:
         if request.strategy == "auto" and choice is None:
             refuse_nothing_to_learn(profile.name, parts.train, "add some, since there is nobody to start from")

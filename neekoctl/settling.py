@@ -1,5 +1,5 @@
 """What an onboarding reads of a newcomer, and what a made block leaves behind: its folder in the store, its probes'
-baselines, what speaks for it at the gate, and the rows of all that. Knows a plan and a stage; reserves and commits
+baselines, what speaks for it at the gate, and the rows of all that. Knows a candidate and a stage; reserves and commits
 nothing.
 """
 
@@ -9,13 +9,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from neekoctl.candidate import Candidate
 from neekoctl.gating import gate_stays_on_failure, prototypes, refit
-from neekoctl.measuring import environment, heldout_messages, measure
-from neekoctl.planning import Plan
+from neekoctl.measuring import environment, measure
 from neekoctl.routing import Texts
 from neekoctl.stage import Stage
 from neekoctl.underway import Screen
-from recipes.exchanges import Messages, with_system
 from registry.blocks import folder_digest
 from registry.names import counted
 from registry.roles import refuse_another_encoder
@@ -45,68 +44,39 @@ class Spoken:
         return torch.from_numpy(from_bytes(self.words[0].vector).copy())
 
 
-def to_learn(plan: Plan) -> list[Messages]:
-    """The conversations to train on, under the character's system message."""
-    return [with_system(plan.system_message, talk.model_dump()["messages"]) for talk in plan.split.train]
-
-
-def heldout(plan: Plan, system_message: str | None = None) -> list[Messages]:
-    """The probes under the plan's system message, or another one."""
-    told = plan.system_message if system_message is None else system_message
-    return [heldout_messages(told, [turn.model_dump() for turn in probe.prompt], probe.reference)
-            for probe in plan.split.probes]  # fmt: skip
-
-
-def words_of(registry: Registry, plan: Plan, texts: Texts, screen: Screen) -> list[Prototype]:
+def words_of(registry: Registry, candidate: Candidate, texts: Texts, screen: Screen) -> list[Prototype]:
     """What will speak for the newcomer at the gate; the first is the role embedding."""
     refuse_another_encoder(registry, texts.provenance)
-    screen.say(f"embedding the persona of {plan.profile.name} and what is known of it")
-    prompts = [turn.content for talk in plan.split.train for turn in talk.messages[::2]]
-    return prototypes(plan.profile, prompts, texts)
+    screen.say(f"embedding the persona of {candidate.profile.name} and what is known of it")
+    prompts = [turn.content for talk in candidate.split.train for turn in talk.messages[::2]]
+    return prototypes(candidate.profile, prompts, texts)
 
 
-def store_block(stage: Stage, plan: Plan, made: Made, reservation: Reservation) -> str:
+def store_block(stage: Stage, candidate: Candidate, made: Made, reservation: Reservation) -> str:
     """Write the block folder, claim its digest, move it into the store, and return the digest."""
     from recipes.block import save_block
 
     card = {
-        "name": plan.profile.name,
-        "system_message": plan.system_message,
-        "base_fingerprint": plan.bank.fingerprint,
-        "recipe": {"strategy": made.strategy, **_recipe(plan, made)},
-        "seed": plan.request.seed,
+        "name": candidate.profile.name,
+        "system_message": candidate.system_message,
+        "base_fingerprint": candidate.bank.fingerprint,
+        "recipe": {"strategy": made.strategy, **candidate.kept(made)},
+        "seed": candidate.seed,
         "lineage": [vars(parent) for parent in made.parents],
-        "data_digests": plan.profile.digests(),
+        "data_digests": candidate.profile.digests(),
     }
     with stage.registry.blocks.making() as folder:
-        save_block(made.block, folder, base=plan.bank.base, card=card, transposed=stage.base.transposed)
+        save_block(made.block, folder, base=candidate.bank.base, card=card, transposed=stage.base.transposed)
         stage.registry.claim(reservation, folder_digest(folder))
         return stage.registry.blocks.put(folder)
 
 
-def _recipe(plan: Plan, made: Made) -> dict[str, Any]:
-    """All that decided how the block was made, as it is kept: what was done, whatever was asked for."""
-    request, rank = plan.request, {"rank": made.block.rank, "alpha": made.block.alpha}
-    asked = {"asked": request.strategy} if request.strategy != made.strategy else {}
-    if made.strategy == "fuse":
-        tuned = {"tuned": made.details["merge"]["passes"] > 0, "system_message": plan.recipe.system_message}
-        return {**asked, **rank, **request.merging.model_dump(), **tuned}
-    cohort = {"cohort": made.details["cohort"]} if "cohort" in made.details else {}
-    if made.strategy == "hyper" and not made.steps:  # taken as the network gives it
-        return {**asked, **rank, "system_message": plan.recipe.system_message, **cohort}
-    inherited = request.warm_start if request.strategy == "expand" else "hyper" if cohort else "fuse"
-    from_cohort = bool(cohort) and made.strategy == "expand"
-    start = {"warm_start": inherited} if made.parents or from_cohort else {}
-    recipe = plan.after_cohort if from_cohort and plan.after_cohort else plan.recipe
-    return {**asked, "preset": request.preset_after(from_cohort), **recipe.model_dump(), **rank, **start, **cohort}
-
-
-def measure_probes(stage: Stage, plan: Plan, digest: str, reservation: Reservation, spoken: Spoken,
+def measure_probes(stage: Stage, candidate: Candidate, digest: str, reservation: Reservation, spoken: Spoken,
                    screen: Screen) -> list[Probe]:  # fmt: skip
     """Baselines, taken from the stored block: what check will read is what was measured; and their vectors."""
-    asked = heldout(plan)
+    asked = candidate.heldout()
     screen.say(f"recording {counted(len(asked), 'probe')}")
-    mix = stage.mount(reservation.ranks, digest, plan.profile.name)
+    mix = stage.mount(reservation.ranks, digest, candidate.profile.name)
     measured = measure(stage, mix, asked)
     stage.registry.renew(reservation)
     vectors = spoken.texts.encode([messages[-2]["content"] for messages in asked])
@@ -118,18 +88,18 @@ def measure_probes(stage: Stage, plan: Plan, digest: str, reservation: Reservati
     ]  # fmt: skip
 
 
-def onboarded(stage: Stage, plan: Plan, made: Made, digest: str, probes: list[Probe], finding: Finding,
+def onboarded(stage: Stage, candidate: Candidate, made: Made, digest: str, probes: list[Probe], finding: Finding,
                spoken: Spoken, readings: list[Reading]) -> Onboarded:  # fmt: skip
     measured = ("nll_before", "nll_after", "seconds", "tokens_per_second", "steps", "best_step")
     return Onboarded(
         block=digest,
-        description=plan.profile.description(),
-        recipe=_recipe(plan, made),
+        description=candidate.profile.description(),
+        recipe=candidate.kept(made),
         metrics={**{key: getattr(made, key) for key in measured}, **made.details},
-        environment=environment(stage, heldout(plan)),
-        data_digests=plan.profile.digests(),
-        system_message=plan.system_message,
-        seed=plan.request.seed,
+        environment=environment(stage, candidate.heldout()),
+        data_digests=candidate.profile.digests(),
+        system_message=candidate.system_message,
+        seed=candidate.seed,
         reason=made.reason,
         role_embedding=spoken.words[0].vector,
         encoder=spoken.texts.provenance,
@@ -137,7 +107,7 @@ def onboarded(stage: Stage, plan: Plan, made: Made, digest: str, probes: list[Pr
         prototypes=spoken.words,
         dialogues=[
             Dialogue(character_id=0, position=place, messages=talk.model_dump()["messages"])
-            for place, talk in enumerate(plan.profile.dialogues)
+            for place, talk in enumerate(candidate.profile.dialogues)
         ],
         readings=readings,
         parents=[Parent(character_id=0, **vars(parent)) for parent in made.parents],
