@@ -38,10 +38,14 @@ class Row:
 class Reply(NamedTuple):
     """One turn of the assistant's, as the template writes it."""
 
-    lead: str  # all since the reply before
+    before: str  # everything up to the end of the reply before
+    lead: str  # all since then
     words: str
     whole: str  # with the end of turn that it has once the talk goes on, where the template writes one
     until: str  # everything up to its end
+
+
+NOTHING_SAID = Reply("", "", "", "", "")
 
 
 class Frame(NamedTuple):
@@ -67,9 +71,9 @@ class PromptForm:
     def prompt(self, messages: Messages) -> list[int]:
         """Tokens up to where the next reply begins."""
         replies = self._replies(messages)
-        tokens = [token for each in replies for token in self._encode(each.lead) + self._closed(each)]
-        last = replies[-1] if replies else Reply("", "", "", "")
-        return tokens + self._encode(_added(self._render(messages, True), last) + self._frame.header)
+        tokens = [token for each in replies for token in self._encode(each.lead, each.before) + self._closed(each)]
+        last = replies[-1] if replies else NOTHING_SAID
+        return tokens + self._encode(_added(self._render(messages, True), last) + self._frame.header, last.until)
 
     def answer(self, messages: Messages, reply: list[int], *, ended: bool) -> Row:
         """Tokens up to where the next reply begins, and this one scored; with its end of turn when it has `ended`."""
@@ -83,7 +87,7 @@ class PromptForm:
         tokens: list[int] = []
         scored: list[bool] = []
         for each in self._replies(messages):
-            before, words = self._encode(each.lead), self._closed(each)
+            before, words = self._encode(each.lead, each.before), self._closed(each)
             if last_only:
                 scored = [False] * len(scored)
             tokens += before + words
@@ -93,7 +97,12 @@ class PromptForm:
     @cached_property
     def stop(self) -> list[int]:
         """The tokens that end a turn."""
-        return self._encode(self._frame.end)
+        return self._encode(self._frame.end, "a")
+
+    @cached_property
+    def _begins_with_a_space(self) -> bool:
+        """Whether any text by itself is read as if a space stood before it (sentencepiece's dummy prefix)."""
+        return self._tokens("\na") != self._tokens("\n") + self._tokens("a")
 
     @cached_property
     def _frame(self) -> Frame:
@@ -111,12 +120,12 @@ class PromptForm:
     def _closed(self, reply: Reply) -> list[int]:
         """Its words and its end of turn, encoded apart: where the end is plain text its first letters would otherwise
         become one token with the last of the words, and `stop` would never come."""
-        return self._encode(reply.words) + self.stop
+        return self._encode(reply.words, reply.before + reply.lead) + self.stop
 
     def _replies(self, messages: Messages) -> list[Reply]:
         """Every assistant turn."""
         found: list[Reply] = []
-        last = Reply("", "", "", "")
+        last = NOTHING_SAID
         header, end_of_talk, end = self._frame
         for index, message in enumerate(messages):
             if message["role"] != "assistant":
@@ -124,7 +133,7 @@ class PromptForm:
             lead, whole = self._reply(messages[: index + 1])
             words = whole.removesuffix(end_of_talk).removeprefix(header)
             said = words + end if end_of_talk else words
-            last = Reply(_added(lead, last) + header, words, said, lead + header + said)
+            last = Reply(last.until, _added(lead, last) + header, words, said, lead + header + said)
             found.append(last)
         return found
 
@@ -172,7 +181,15 @@ class PromptForm:
         except BaseError:
             return False
 
-    def _encode(self, text: str) -> list[int]:
+    def _encode(self, text: str, before: str) -> list[int]:
+        """The tokens of a text behind another, with no space between that a tokenizer would put there."""
+        if before and text and self._begins_with_a_space:
+            known, both = self._tokens(before), self._tokens(before + text)
+            if both[: len(known)] == known:  # or its first letters belong to a token of what stands before
+                return both[len(known) :]
+        return self._tokens(text)
+
+    def _tokens(self, text: str) -> list[int]:
         return self._tokenizer.encode(text, add_special_tokens=False) if text else []
 
 

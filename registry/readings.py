@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlmodel import col, func, select
 
-from registry.revisions import arrivals
+from registry.revisions import arrivals, in_order, newest_in
 from registry.store import Registry
 from registry.tables import Character, Reading, Revision
 
@@ -25,9 +25,9 @@ class Matrix:
 def put_readings(registry: Registry, readings: Iterable[Reading]) -> None:
     """Keep readings, all taken at the newest revision."""
     with registry.writing() as session:
-        newest = session.exec(select(func.max(Revision.number))).one() or 0
+        number = newest_in(session)
         for each in readings:
-            each.revision = newest
+            each.revision = number
             session.add(each)
 
 
@@ -56,7 +56,7 @@ def matrix(registry: Registry) -> Matrix:
     people = sorted((row for row in everybody if row.status == "ready"),
                     key=lambda row: (since.get(row.id, row.created_at), row.id))  # fmt: skip
     with registry.reading() as session:
-        revisions = list(session.exec(select(Revision).order_by(col(Revision.number))))
+        revisions = in_order(session)
         last = {(each.character_id, each.revision): each
                 for each in session.exec(select(Reading).order_by(col(Reading.id)))}  # fmt: skip
     cells = [[last.get((person.id, step.number)) for step in revisions] for person in people]

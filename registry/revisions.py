@@ -51,10 +51,19 @@ def _told(row: Revision, character: Character | None) -> dict[str, Any]:
     }
 
 
+def in_order(session: Session) -> list[Revision]:
+    """All of them, the oldest first."""
+    return list(session.exec(select(Revision).order_by(col(Revision.number))))
+
+
 def newest(registry: Registry) -> int:
     """The number of the last revision; 0 before the first."""
     with registry.reading() as session:
-        return session.exec(select(func.max(Revision.number))).one() or 0
+        return newest_in(session)
+
+
+def newest_in(session: Session) -> int:
+    return session.exec(select(func.max(Revision.number))).one() or 0
 
 
 def settled_since(registry: Registry, number: int) -> frozenset[int]:
@@ -64,7 +73,7 @@ def settled_since(registry: Registry, number: int) -> frozenset[int]:
         UsageError: there is no such revision.
     """
     with registry.reading() as session:
-        revisions = list(session.exec(select(Revision).order_by(col(Revision.number))))
+        revisions = in_order(session)
     _refuse_unknown(revisions, number)
     since = [residents_at(revisions, number)]
     since += [here for row, here in states(revisions) if row.number > number]
@@ -82,7 +91,7 @@ def roll_back(registry: Registry, number: int) -> Move:
     """
     with registry.writing() as session:
         refuse_under_way(session)
-        revisions = list(session.exec(select(Revision).order_by(col(Revision.number))))
+        revisions = in_order(session)
         _refuse_unknown(revisions, number)
         last = revisions[-1].number
         then, now = residents_at(revisions, number), residents_at(revisions, last)
@@ -194,7 +203,7 @@ def arrivals(registry: Registry) -> dict[int, str]:
 
 
 def _arrivals(session: Session) -> dict[int, str]:
-    revisions = list(session.exec(select(Revision).order_by(col(Revision.number))))
+    revisions = in_order(session)
     since: dict[int, str] = {}
     before: frozenset[int] = frozenset()
     for row, here in states(revisions):

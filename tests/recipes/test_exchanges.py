@@ -74,6 +74,10 @@ PREFILLED = (  # every prompt holds an empty thought, and no reply does
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n<think></think>{% endif %}"
 )
+ZEPHYR = (  # a line a turn, which no special token begins
+    "{% for message in messages %}<|{{ message['role'] }}|>\n{{ message['content'] }}{{ eos_token }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
 FORGETFUL = (  # rewrites the question once there is a reply
     "{% for message in messages %}{% if loop.last or message['role'] != 'user' %}{{ message['content'] }}|"
     "{% else %}...|{% endif %}{% endfor %}"
@@ -212,6 +216,38 @@ def test_an_end_of_turn_in_plain_text_is_never_one_token_with_a_reply(tokenizer:
         (reply,) = spans(row)
         assert reply[-len(form.stop) :] == form.stop
         assert core.decode(reply[: -len(form.stop)]) == words_said
+
+
+def sentencepiece(*, at_the_beginning: bool) -> Any:
+    """A tokenizer that reads any text as if a space stood before it, or none but the first, as Llama 2's do."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    letters = [chr(code) for code in range(33, 127)]
+    words = ["<unk>", "</s>", "▁", "▁▁", *(f"<0x{byte:02X}>" for byte in range(256)), *letters, "▁I", "lo"]
+    merges = [("▁", "▁"), ("▁", "I"), ("l", "o")]
+    core = Tokenizer(models.BPE({word: at for at, word in enumerate(words)}, merges, byte_fallback=True))
+    if at_the_beginning:
+        core.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    else:
+        core.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    return PreTrainedTokenizerFast(tokenizer_object=core, eos_token="</s>")
+
+
+@pytest.mark.parametrize("at_the_beginning", [True, False])
+@pytest.mark.parametrize("kind", ["llama2", "zephyr"])
+def test_pieces_have_the_tokens_of_the_whole_where_a_tokenizer_begins_with_a_space(
+    kind: str, at_the_beginning: bool
+) -> None:
+    tokenizer = sentencepiece(at_the_beginning=at_the_beginning)
+    form = form_of(tokenizer, {"llama2": LLAMA2, "zephyr": ZEPHYR}[kind])
+    talk = with_system(SYSTEM, [*TALK[:3], {"role": "assistant", "content": "Hello!\n- two"}])
+    row = form.row(talk)
+    whole = tokenizer.encode(tokenizer.apply_chat_template(talk, tokenize=False), add_special_tokens=False)
+    assert row.tokens == whole[: len(row.tokens)]
+    prompt = form.prompt(talk[:-1])
+    assert row.tokens[: len(prompt)] == prompt
+    assert row.tokens[-len(form.stop) :] == form.stop
 
 
 @pytest.mark.parametrize("template", ["{% for message in messages %}", "{{ raise_exception('Not for you') }}"])
