@@ -107,7 +107,7 @@ def again(registry: Registry, wanted: Wanted, screen: Screen, seed: int | None =
     here = {fold(row.name): row for row in registry.residents(bank=bank)}
     named = [_member(registry, word) for word in dict.fromkeys(wanted.characters)]
     anew = {fold(profile.name) for profile, _ in named}  # who comes with another profile
-    settings = (f"{key}={value}" for key, value in last.recipe.items())
+    settings = (f"{key}={value}" for key, value in last.recipe.items() if value is not None)
     recipe = load_cohort_recipe(last.kind, [*settings, *wanted.changes])
     stay = [here[key] for each in last.members if (key := fold(each["name"])) in here.keys() - anew]
     if gone := [each["name"] for each in last.members if fold(each["name"]) not in here.keys() | anew]:

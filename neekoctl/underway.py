@@ -7,7 +7,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -51,7 +51,7 @@ def refuse_full_disk(stage: Stage, ranks: int, runs: int = 1) -> None:
 def training(layout: Layout, run: str, resume: bool, screen: Screen) -> Iterator[None]:
     """From the checkpoints of a run, or without them at the beginning. At the end, when what was made is kept, they are
     gone; an error on the way is noted as `RESUMABLE` when it has left one."""
-    kept, began = layout.checkpoints_of(run), time.time()
+    kept = layout.checkpoints_of(run)
     if resume:
         screen.say("going on from where a run stopped" if kept else "nothing to resume: starting at the beginning")
     else:
@@ -59,9 +59,8 @@ def training(layout: Layout, run: str, resume: bool, screen: Screen) -> Iterator
     try:
         yield
     except BaseException as error:
-        with suppress(OSError):  # somebody prunes meanwhile
-            if any(path.stat().st_mtime >= began for path in layout.checkpoints_of(run)):
-                error.add_note(RESUMABLE)
+        if layout.checkpoints_of(run):
+            error.add_note(RESUMABLE)
         raise
     _clear(layout.checkpoints_of(run))  # of `auto` and of a cohort several
 

@@ -93,10 +93,10 @@ class Learning:
 
     def _kept(self, epoch: float) -> torch.Tensor | None:
         """Whose ids this step reads, (members, 1); None: everybody's. It follows from the seed and the moment alone."""
-        if self.personas is None or not self.recipe.id_dropout:
+        if self.personas is None or not self.recipe.ids_left_out:
             return None
         order = random.Random(f"{self.seed}:{epoch:.9f}")
-        kept = [[float(order.random() >= self.recipe.id_dropout)] for _ in self.members]
+        kept = [[float(order.random() >= self.recipe.ids_left_out)] for _ in self.members]
         return torch.tensor(kept, device=self.device)
 
     @property

@@ -45,7 +45,7 @@ class Cohort:
         network = self.network
         with torch.no_grad():
             if persona is not None and network.persona is not None:
-                id_too = 0.0 if network.recipe.id_dropout else network.characters.mean(0)
+                id_too = 0.0 if network.recipe.ids_left_out else network.characters.mean(0)
                 return network.persona(persona.to(network.characters.device)) + id_too
             personas = None if self.personas is None else self.personas.to(network.characters.device)
             return network.embeddings(personas).mean(0)
@@ -103,7 +103,8 @@ def _network(config: Config, tensors: dict[str, torch.Tensor], shapes: Shapes) -
     if not all(each.isfinite().all() for each in tensors.values()):
         raise ValueError("some of its weights are no numbers")
     personas, members = tensors.pop("personas", None), len(config.members)
-    if personas is not None and personas.shape != (members, config.persona_width):
+    known = (0, 0) if personas is None else personas.shape
+    if known != ((members, config.persona_width) if config.persona_width else (0, 0)):
         raise ValueError("its personas are not those of its members")
     network = HyperHalf(shapes, config.recipe, members, 0, config.persona_width)
     network.load_state_dict(tensors)

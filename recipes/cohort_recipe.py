@@ -24,7 +24,7 @@ class CohortRecipe(Recipe):
     residual_blocks: Annotated[int, Field(ge=0, le=16)] = 2  # N
     bottleneck: Width = 28  # k
     persona: bool = False  # the network reads the persona's embedding beside the id
-    id_dropout: float = Field(ge=0, lt=1, default_factory=lambda given: LEFT_OUT if given.get("persona") else 0.0)
+    id_dropout: Annotated[float | None, Field(ge=0, lt=1)] = None  # of ids left out of a step; None: as many as suit
     pace_shared: Pace = 1.0  # times the learning rate: of the shared half,
     pace_ids: Pace = 1.0  # of e_c,
     pace_network: Pace = 1.0  # of the network,
@@ -47,7 +47,7 @@ class CohortRecipe(Recipe):
 
     @field_validator("id_dropout")
     @classmethod
-    def _leaves_something(cls, dropped: float, info: ValidationInfo) -> float:
+    def _leaves_something(cls, dropped: float | None, info: ValidationInfo) -> float | None:
         if dropped and not info.data.get("persona"):
             raise PydanticCustomError("idle", "Without a persona nothing is left of who speaks: add --set persona=true")
         return dropped
@@ -58,6 +58,13 @@ class CohortRecipe(Recipe):
         if contrast and info.data.get("generated") != "none" and info.data.get("batch") == 1:
             raise PydanticCustomError("idle", "A batch of one has nobody to be told from: add --set contrast=0")
         return contrast
+
+    @property
+    def ids_left_out(self) -> float:
+        """The share of a step's ids that the persona must do without."""
+        if self.id_dropout is None:
+            return LEFT_OUT if self.persona else 0.0
+        return self.id_dropout
 
     @property
     def contrasts(self) -> bool:

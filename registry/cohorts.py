@@ -60,9 +60,11 @@ def newest_cohort(registry: Registry, bank: Bank, wanted: str | None = None, *, 
     cohort, or the newest that reads personas where there is one and it is for `reading`.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or no such version.
     """
     name, _, version = (wanted or "").partition("@")
+    if wanted and not name:
+        raise UsageError(f"{wanted!r} names no cohort: write --cohort NAME or NAME@VERSION.")
     found = [row for row in cohorts(registry, name or None)
              if row.bank_id == bank.id and version in ("", str(row.version))]  # fmt: skip
     if not found:

@@ -101,3 +101,14 @@ def write_profile(folder: Path, name: str = "Moth", aliases: tuple[str, ...] = (
         encoding="utf-8",
     )
     return path
+
+
+def talkative(folder: Path, name: str, exchanges: int = 60) -> Path:
+    """Sixty exchanges are enough probes to compare by."""
+    profile = write_profile(folder, name)
+    answer = {"role": "assistant", "content": "Dust, dust!"}
+    lines = [{"messages": [{"role": "user", "content": f"What is the number after {number}?"}, answer]}
+             for number in range(exchanges)]  # fmt: skip
+    talks = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / f"{name.lower()}.jsonl").write_text(talks, encoding="utf-8")
+    return profile

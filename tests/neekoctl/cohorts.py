@@ -4,6 +4,7 @@ from typing import Any
 
 FAST = tuple(word for each in ("epochs=2", "batch=4", "hidden_width=16", "bottleneck=4", "learning_rate=0.01", "rank=4")
              for word in ("--set", each))  # fmt: skip
+WORSE = ("--set", "learning_rate=0.000001", "--set", "own_epochs=0")
 TWO = ("--character", "Ant", "--character", "Bee")
 
 

@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlmodel import update
+from sqlmodel import select, update
 
+from neekoctl.render import TrainingScreen
+from recipes.running import Progress
 from registry.gates import probes_of_everybody
 from registry.store import Registry
 from registry.tables import Cohort
-from tests.neekoctl.cohorts import FAST, TWO, trained
+from tests.neekoctl.cohorts import FAST, TWO, WORSE, trained
 from tests.neekoctl.conftest import NAMES
-from tests.picos import write_profile
+from tests.picos import talkative, write_profile
 
 pytestmark = pytest.mark.usefixtures("pico_environment")
 
@@ -57,27 +59,55 @@ def test_one_block_for_all_reads_no_personas_and_says_what_it_gave(neekoctl, reg
     assert "took the one block of its 2 members as it is" in dog["reason"]
 
 
-def test_whoever_a_training_made_worse_is_named(
-    neekoctl, registry: Registry, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from neekoctl import cohort_screen
-
-    document = trained(neekoctl, *TWO)
-    for passes, told in ((False, True), (True, False)):
-        document["members"][0]["passes"] = passes
-        document["members"][1]["passes"] = True
-        cohort_screen.trained(document)
-        assert ("Less likely than under the block before, and by no chance: Ant." in capsys.readouterr().out) == told
+def test_whoever_a_training_made_worse_moves_in_and_is_named(neekoctl, registry: Registry) -> None:
+    told = "Less likely than under the block before, and by no chance: Ant, Bee."
+    worse = neekoctl("cohort", "train", "worse", *TWO, *FAST, *WORSE)
+    assert (worse.code, told in worse.out, "keeps its block" in worse.out) == (0, True, False)
+    assert [registry.resident(name).strategy for name in ("Ant", "Bee")] == ["hyper"] * 2
+    better = neekoctl("cohort", "train", "better", *TWO, *FAST)
+    assert (better.code, "Less likely" in better.out) == (0, False)
 
 
-def test_a_member_is_named_once_and_an_upgrade_takes_its_new_profile(neekoctl, registry: Registry,
-                                                                          tmp_path: Path) -> None:  # fmt: skip
-    done = neekoctl("cohort", "train", "founders", *TWO, "--character", "ant", *FAST)
-    assert (done.code, "Ant is named twice: leave one out." in done.err) == (2, True)
+def test_a_cohort_is_shown_whole(neekoctl, registry: Registry) -> None:
+    assert "There are no cohorts yet" in neekoctl("cohort", "list").out
+    trained(neekoctl, *TWO, "--set", "persona=true")
+    neekoctl("remove", "Ant", "--yes")
+    for alike in (0.5, 0.99):
+        with registry.writing() as session:
+            row = session.exec(select(Cohort)).one()
+            row.metrics = {**row.metrics, "likeness": [[1, alike], [alike, 1]]}
+        shown = neekoctl("cohort", "show", "founders").out
+        assert "reads personas by" in shown and shown.count("served by another block") == 1
+        assert ("the roles have collapsed" in shown) == (alike > 0.95)
+
+
+def test_auto_climbs_from_a_cohort_and_compares_every_rung(neekoctl, registry: Registry, tmp_path: Path) -> None:
     trained(neekoctl, *TWO)
-    done = neekoctl("cohort", "upgrade", "founders", "--character", write_profile(tmp_path, "Ant"), "--json")
-    assert done.code == 0, done.err
-    assert [row["character"] for row in done.document["members"]] == ["Bee", "Ant"]
+    dog = talkative(tmp_path, "Dog")
+    document = neekoctl("add-character", dog, "--strategy", "auto", "--set", "epochs=1", "--json").document
+    assert [each["rung"] for each in document["rungs"]] == [
+        "fuse", "hyper", "fuse --tune", "expand --warm-start fuse", "expand --warm-start hyper", "expand"]  # fmt: skip
+    assert not list(registry.layout.checkpoints.glob("*"))
+    assert neekoctl("check").code == 0
+
+
+@pytest.mark.parametrize(("changed", "begins"), [(("--set", "learning_rate=0.001"), 4), (("--seed", "1"), 1)])
+def test_a_killed_training_goes_on_at_another_step_size_and_not_from_another_seed(
+    changed: tuple[str, ...], begins: int, neekoctl, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recipes.running.CHECKPOINT_SECONDS", 0)
+    steps: list[int] = []
+
+    def progress(_: TrainingScreen, progress: Progress) -> None:
+        steps.append(progress.step)
+        if steps == [1, 2, 3]:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(TrainingScreen, "progress", progress)
+    stopped = neekoctl("cohort", "train", "founders", *TWO, *FAST)
+    assert (stopped.code, "repeat it with --resume to go on" in stopped.err) == (1, True)
+    assert neekoctl("cohort", "train", "founders", *TWO, *FAST, *changed, "--resume").code == 0
+    assert steps[3] == begins
 
 
 def test_a_base_beside_residents_of_another_is_refused(neekoctl, registry: Registry) -> None:
@@ -148,64 +178,6 @@ def test_a_newcomer_gets_its_block_from_the_network(neekoctl, registry: Registry
     after = {row.name: row.block for row in registry.residents()}
     assert before.items() <= after.items()
     assert neekoctl("check").code == 0
-
-
-def test_an_upgrade_switches_those_who_do_not_lose_and_is_a_version_of_its_own(neekoctl, registry: Registry) -> None:
-    first = trained(neekoctl, *TWO)
-    again = neekoctl("cohort", "upgrade", "founders", "--set", "epochs=3", "--character", "Cub", "--json").document
-    assert again["steps"] % 3 == 0 < again["steps"]
-    assert again["members"][0]["rank_stop"] - again["members"][0]["rank_start"] == 4  # as the first version had it
-    assert first["version"] == 1
-    assert [row["character"] for row in again["members"]] == ["Ant", "Bee", "Cub"]
-    assert all(row["switched"] == row["passes"] for row in again["members"])
-    lives = {row.name: (row.start, row.stop, row.block) for row in registry.residents()}
-    shown = {row["character"]: (row["rank_start"], row["rank_stop"], row["block"]) for row in again["members"]}
-    assert shown == lives
-    assert again["version"] == (2 if any(row["passes"] for row in again["members"]) else None)
-    assert neekoctl("cohort", "show", "founders", "--version", 1, "--json").document["version"] == 1
-    assert neekoctl("cohort", "show", "founders", "--version", 9).code == 2
-
-
-def test_a_newcomer_comes_to_the_version_that_is_named(neekoctl, registry: Registry, tmp_path: Path,
-                                                       monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    from neekoctl import cohorting
-
-    trained(neekoctl, *TWO)
-    monkeypatch.setattr(cohorting.Arrival, "passes", True)
-    assert neekoctl("cohort", "upgrade", "founders", "--json").document["version"] == 2
-    dog = write_profile(tmp_path, "Dog")
-    for wanted, version in (("founders", 2), ("founders@1", 1), ("founders@2", 2)):
-        plan = neekoctl("add-character", dog, "--strategy", "hyper", "--cohort", wanted, "--dry-run", "--json").document
-        assert plan["cohort"] == f"founders version {version}"
-    assert neekoctl("add-character", dog, "--strategy", "hyper", "--cohort", "founders@3", "--dry-run").code == 2
-
-
-def test_an_upgrade_may_lose_what_check_yaml_allows(neekoctl, registry: Registry, tmp_path: Path,
-                                                   monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    trained(neekoctl, *TWO)
-    worse = ("--set", "learning_rate=0.000001", "--set", "own_epochs=0")
-    monkeypatch.chdir(tmp_path)
-    strict = neekoctl("cohort", "upgrade", "founders", *worse, "--json").document
-    assert [row["switched"] for row in strict["members"]] == [False, False]
-    (tmp_path / "check.yaml").write_text("likelihood_elsewhere: 100\n")
-    lenient = neekoctl("cohort", "upgrade", "founders", *worse, "--json").document
-    assert [row["switched"] for row in lenient["members"]] == [True, True]
-    named = neekoctl("cohort", "upgrade", "founders", "--tolerance", "likelihod=1")
-    assert (named.code, "no measure 'likelihod'" in named.err) == (2, True)
-
-
-def test_an_upgrade_that_only_loses_keeps_nothing(
-    neekoctl, registry: Registry, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from neekoctl import cohorting
-
-    trained(neekoctl, *TWO)
-    before = {row.name: (row.block, row.start) for row in registry.characters()}
-    monkeypatch.setattr(cohorting.Arrival, "passes", False)
-    document = neekoctl("cohort", "upgrade", "founders", *FAST, "--json").document
-    assert (document["version"], [row["switched"] for row in document["members"]]) == (None, [False, False])
-    assert {row.name: (row.block, row.start) for row in registry.characters()} == before
-    assert len(neekoctl("cohort", "list", "--json").document) == 1
 
 
 def one_alone(_: Registry, folder: Path) -> tuple[tuple[object, ...], str]:

@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
+from neekoctl.render import TrainingScreen
 from registry.cohorts import cohorts, next_version, put_cohort
 from registry.errors import NameTaken
 from registry.shapes import plain, rows_of
 from registry.store import Registry
 from registry.tables import Cohort
 from tests.neekoctl.cohorts import FAST, TWO, trained
+from tests.neekoctl.conftest import QUICK
 from tests.picos import write_profile
 
 pytestmark = pytest.mark.usefixtures("pico_environment")
@@ -104,15 +106,29 @@ def test_a_version_that_is_not_there_is_told_from_a_cohort_that_is_not(neekoctl,
     assert (done.code, "The cohort founders has no version 3: choose 1." in done.err) == (2, True)
 
 
-def test_whoever_has_no_dialogues_any_more_is_left_out_of_the_next_version(neekoctl, registry: Registry,
-                                                                           tmp_path: Path) -> None:  # fmt: skip
-    trained(neekoctl, *TWO, "--character", "Cub")
-    silent = tmp_path / "ant.yaml"
-    silent.write_text("name: Ant\npersona: lives under a stone\ndialogues: []\n")
-    assert neekoctl("add-character", silent, "--strategy", "hyper", "--replace").code == 0
-    done = neekoctl("cohort", "upgrade", "founders", "--json")
-    assert "nothing to learn from any more, so not in the next version: Ant" in done.err
-    assert (done.code, [row["character"] for row in done.document["members"]]) == (0, ["Bee", "Cub"])
+def test_a_cohort_stays_out_where_its_people_are_merged_among_others(
+    neekoctl, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained(neekoctl, *TWO)
+    assert neekoctl("bundle", "save", tmp_path / "monday.neeko").code == 0
+    monkeypatch.setenv("NEEKOCTL_HOME", str(tmp_path / "elsewhere"))
+    assert neekoctl("add-character", write_profile(tmp_path, "Dot"), *QUICK).code == 0
+    assert neekoctl("bundle", "load", tmp_path / "monday.neeko", "--json").document["how"] == "merged"
+    assert neekoctl("cohort", "list", "--json").document == []
+    assert not list((tmp_path / "elsewhere" / "cohorts").glob("*"))
+    assert neekoctl("check").code == 0
+
+
+def test_versions_are_removed_one_by_one_and_a_number_comes_once(neekoctl, registry: Registry, tmp_path: Path) -> None:
+    trained(neekoctl, *TWO)
+    assert neekoctl("cohort", "upgrade", "founders", "--tolerance", "likelihood_elsewhere=100").code == 0
+    assert neekoctl("cohort", "remove", "founders", "--version", 1, "--yes").code == 0
+    assert [row["version"] for row in neekoctl("cohort", "list", "--json").document] == [2]
+    assert neekoctl("cohort", "remove", "founders", "--yes").code == 0
+    for name in ("Ant", "Bee"):
+        neekoctl("remove", name, "--yes")
+    pair = ("--character", "Cub", "--character", write_profile(tmp_path, "Dog"))
+    assert trained(neekoctl, *pair)["version"] == 3  # blocks of the second are in the history
 
 
 def test_auto_does_without_a_damaged_cohort(neekoctl, registry: Registry, tmp_path: Path) -> None:
@@ -171,10 +187,26 @@ def test_a_training_that_fails_at_the_very_end_leaves_no_files(neekoctl, registr
 
         return commit(self, arrivals, then)
 
+    before = [(row.name, row.status, row.block) for row in registry.characters()], registry.blocks.digests()
     monkeypatch.setattr(Store, "commit_all", fails)
     assert neekoctl("cohort", "train", "founders", *TWO, *FAST).code != 0
     assert cohorts(registry) == []
     assert not list(registry.layout.cohorts.glob("*"))
+    assert ([(row.name, row.status, row.block) for row in registry.characters()], registry.blocks.digests()) == before
+
+
+def test_nobody_moves_in_when_a_member_has_left_meanwhile(neekoctl, registry: Registry,
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    before = registry.resident("Ant").block, registry.blocks.digests()
+
+    def say(_: TrainingScreen, text: str) -> None:
+        if text.startswith("witnessing the residents after"):
+            registry.remove(registry.resident("Bee"))
+
+    monkeypatch.setattr(TrainingScreen, "say", say)
+    done = neekoctl("cohort", "train", "founders", *TWO, *FAST)
+    assert (done.code, "Bee was removed or replaced meanwhile" in done.err) == (1, True)
+    assert ((registry.resident("Ant").block, registry.blocks.digests()), cohorts(registry)) == (before, [])
 
 
 def test_doctor_clears_folders_that_no_row_names(neekoctl, registry: Registry) -> None:

@@ -69,27 +69,6 @@ def test_one_handle_for_two_is_refused_before_anything_is_loaded(neekoctl, regis
     assert (done.code, "Dog and Eel would both answer to 'Buddy'" in done.err) == (2, True)
 
 
-def test_an_upgrade_says_who_left_and_counts_what_it_names(neekoctl, registry: Registry) -> None:
-    trained(neekoctl, *TWO, "--character", "Cub")
-    assert neekoctl("remove", "Cub", "--yes").code == 0
-    idle = neekoctl("cohort", "upgrade", "founders", "--tolerance", "likelihood=1")
-    assert (idle.code, "choose likelihood_elsewhere, significance" in idle.err) == (2, True)
-    done = neekoctl("cohort", "upgrade", "founders", "--json")
-    assert [row["character"] for row in done.document["members"]] == ["Ant", "Bee"]
-    assert "any more, so not in the next version: Cub" in done.err
-
-
-def test_who_has_no_probes_keeps_its_block_and_is_certified(neekoctl, registry: Registry, tmp_path: Path,
-                                                           monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    dog = write_profile(tmp_path, "Dog", questions=1)
-    trained(neekoctl, "--character", "Ant", "--character", dog)
-    block = registry.resident("Dog").block
-    done = neekoctl("cohort", "upgrade", "founders", "--tolerance", "likelihood_elsewhere=100", "--json").document
-    assert [(row["passes"], row["switched"]) for row in done["members"]] == [(True, True), (False, False)]
-    assert registry.resident("Dog").block == block
-    assert done["certificate"] == {"others": 3, "identical": 3}  # Bee, Cub and Dog
-
-
 def test_what_the_gate_did_on_the_first_day_is_kept(neekoctl, registry: Registry) -> None:
     before = {probe.prompt[-1]["content"]: (probe.routed, owner) for probe, owner in probes_of_everybody(registry)}
     assert all(routed for routed, _ in before.values())

@@ -130,9 +130,13 @@ def test_two_commands_at_once_get_different_ranges_or_a_sentence(
     assert sorted((row.start, row.stop) for row in registry.characters()) == [(0, 8), (8, 16)]
 
 
-def test_somebody_elses_checkpoint_is_not_called_ones_own(neekoctl, moth: Path, layout: Layout) -> None:
+def test_somebody_elses_checkpoint_is_not_called_ones_own(neekoctl, moth: Path, layout: Layout, monkeypatch) -> None:
     layout.checkpoints.mkdir(parents=True)
-    (layout.checkpoints / f"{'a' * 64}.safetensors").write_bytes(b"another training's, saved a moment ago")
-    moth.with_suffix(".jsonl").unlink()
-    done = neekoctl("add-character", moth, "--preset", "quick")
-    assert (done.code, "--resume" in done.err) == (1, False), done.err
+
+    def progress(*_: object) -> None:  # before one's own is due
+        (layout.checkpoints / f"{'a' * 64}.safetensors").write_bytes(b"another training's, saved this moment")
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(TrainingScreen, "progress", progress)
+    done = neekoctl("add-character", moth, *QUICK)
+    assert (done.code, "Input/output" in done.err, "--resume" in done.err) == (1, True, False), done.err

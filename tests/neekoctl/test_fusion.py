@@ -9,7 +9,7 @@ import yaml
 
 from registry.layout import Layout
 from registry.store import Registry
-from tests.picos import save_gemma, write_profile
+from tests.picos import save_gemma, talkative, write_profile
 
 pytestmark = pytest.mark.usefixtures("pico_environment")
 QUICK = ("--preset", "quick", "--set", "learning_rate=0.01", "--set", "epochs=1")
@@ -209,7 +209,7 @@ def test_a_dry_run_prints_the_plan_and_makes_nothing(neekoctl, cub: Path, layout
 
 @pytest.mark.usefixtures("two")
 def test_auto_compares_on_held_out_replies_and_keeps_every_comparison(neekoctl, tmp_path: Path) -> None:
-    document = neekoctl("add-character", _talkative(tmp_path), *QUICK, "--strategy", "auto", "--json").document
+    document = neekoctl("add-character", talkative(tmp_path, "Cub"), *QUICK, "--strategy", "auto", "--json").document
     first, *others = document["rungs"]
     assert first["rung"] == "fuse" and "low" not in first
     assert [each["rung"] for each in others] == ["fuse --tune", "expand --warm-start fuse", "expand"]
@@ -227,7 +227,7 @@ def test_auto_compares_on_held_out_replies_and_keeps_every_comparison(neekoctl, 
 @pytest.mark.usefixtures("two")
 @pytest.mark.parametrize("exchanges", [16, 60])
 def test_a_spent_budget_takes_the_cheapest_and_names_what_it_left_out(neekoctl, tmp_path: Path, exchanges: int) -> None:
-    cub = _talkative(tmp_path, exchanges)
+    cub = talkative(tmp_path, "Cub", exchanges)
     done = neekoctl("add-character", cub, *QUICK, "--strategy", "auto", "--budget", "0.001s", "--json")
     assert done.document["strategy"] == "fuse"
     assert "more than the budget has left" in done.document["reason"]
@@ -237,16 +237,6 @@ def test_a_spent_budget_takes_the_cheapest_and_names_what_it_left_out(neekoctl, 
 def test_auto_with_a_persona_that_resembles_nobody_expands(neekoctl, cub: Path) -> None:
     document = neekoctl("add-character", persona(cub, "Tall."), *QUICK, "--strategy", "auto", "--json").document
     assert (document["strategy"], document["parents"]) == ("expand", [])
-
-
-def _talkative(folder: Path, exchanges: int = 60) -> Path:
-    """Sixty exchanges are enough probes to compare by."""
-    profile = write_profile(folder, "Cub")
-    answer = {"role": "assistant", "content": "Dust, dust!"}
-    lines = [{"messages": [{"role": "user", "content": f"What is the number after {number}?"}, answer]}
-             for number in range(exchanges)]  # fmt: skip
-    (folder / "cub.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    return profile
 
 
 # what is refused, with nothing left behind

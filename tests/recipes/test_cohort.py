@@ -19,6 +19,7 @@ from recipes.cohort_recipe import CohortRecipe, load_cohort_recipe
 from recipes.exchanges import PromptForm, Row
 from recipes.hyper_half import likeness
 from recipes.running import Progress, Run
+from recipes.scores import mean_nll
 from registry.errors import TrainingFailed, UsageError
 
 SAYINGS = {"Ant": "Dust, dust!", "Bee": "Rain. Rain.", "Cub": "Ho ho ho"}
@@ -96,8 +97,45 @@ def test_a_setting_that_would_do_nothing_is_refused(changes: dict[str, object], 
 
 
 def test_a_network_that_reads_personas_learns_to_do_without_ids() -> None:
-    without, reading = recipe(), recipe(persona=True)
-    assert (without.id_dropout, reading.id_dropout, recipe(persona=True, id_dropout=0).id_dropout) == (0, 0.2, 0)
+    chosen = [{}, {"persona": True}, {"persona": True, "id_dropout": 0}, {"persona": True, "id_dropout": 0.5}]
+    assert [recipe(**each).ids_left_out for each in chosen] == [0, 0.2, 0, 0.5]
+
+
+def test_an_id_that_is_left_out_of_a_step_learns_nothing_from_it(bank: Bank) -> None:
+    settings = recipe(persona=True, id_dropout=0.5, contrast=0)
+    learning = Learning(bank, members(bank.base, personas=True), settings, seed=0)
+    Run(learning, settings).go()  # a block whose B is zero still teaches its A nothing
+    batch, learned = learning.epoch(0)[0], set()
+    for step in range(6):
+        learning.network.zero_grad()
+        learning.loss(batch, step / 6).backward()
+        grad = learning.network.characters.grad
+        assert grad is not None
+        learned.add(tuple(bool(row.any()) for row in grad))
+    assert len(learned) > 1 and not all(map(all, learned))
+
+
+def test_every_part_of_a_network_learns_at_its_own_pace(bank: Bank) -> None:
+    paces = {"pace_shared": 2, "pace_ids": 3, "pace_bias": 4, "pace_network": 5}
+    learning = Learning(bank, members(bank.base), recipe(**paces), seed=0)
+    net, found = learning.network, {id(leaf): pace for leaves, pace in learning.groups() for leaf in leaves}
+    parts = (next(iter(net.shared_b.values())), net.characters, net.biases[0], net.layers)
+    assert [found[id(part)] for part in parts] == [2, 3, 4, 5]
+    assert {found[id(part)] for part in learning.contrast.parameters()} == {5}
+
+
+def test_members_without_probes_end_with_the_last_state(bank: Bank) -> None:
+    learning = Learning(bank, [replace(each, probes=[]) for each in members(bank.base)], recipe(), seed=0)
+    state = Run(learning, learning.recipe).go()
+    assert state.nll_before is None
+    assert state.best_step == state.step == 9
+
+
+def test_who_has_many_probes_does_not_decide_alone(bank: Bank) -> None:
+    many, *others = members(bank.base)
+    learning = Learning(bank, [replace(many, probes=[*many.probes] * 5), *others], recipe(), seed=0)
+    each = [mean_nll(learning.read(place)) for place in range(3)]
+    assert learning.evaluate() == pytest.approx(sum(each) / 3)
 
 
 @pytest.mark.parametrize("changes", [{}, {"generated": "b"}, {"generated": "both"}, {"contrast_start": 0},
@@ -126,6 +164,8 @@ def test_the_contrastive_loss_stands_beside_a_sum_over_tokens(bank: Bank, monkey
     tokens = sum(sum(sample.row.scored) for sample in batch)
     added = both.loss(batch, epoch=3.0) - alone.loss(batch, epoch=3.0)
     assert added.item() == pytest.approx(0.3 * 7 / tokens, abs=1e-5)
+    both.recipe = recipe(contrast_start=1)
+    assert torch.equal(both.loss(batch, epoch=0.5), alone.loss(batch, epoch=0.5))
 
 
 def test_a_shared_cohort_gives_everybody_one_block(bank: Bank) -> None:

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from recipes.bank import Bank
-from recipes.cohort import Learning, Member
+from recipes.cohort import Learning
 from recipes.cohort_file import Cohort, load_cohort, save_cohort
 from recipes.exchanges import PromptForm
 from recipes.expansion import expand
@@ -62,6 +62,21 @@ def test_a_persona_is_a_start_of_its_own(bank: Bank) -> None:
     assert len({block.pairs[path].a.sum().item() for block in blocks}) == 3
 
 
+def test_a_newcomer_starts_from_everybodys_mean_or_from_the_persona_alone(bank: Bank) -> None:
+    found = cohort(bank, persona=True)
+    assert torch.equal(found.newcomer(), found.network.embeddings(found.personas).mean(0))
+    assert torch.equal(found.newcomer(SHIFT), found.network.read(SHIFT))
+    told = [hyper(task(bank, Entry(found, "d", persona), talks)).reason for persona, talks in ((SHIFT, 6), (None, 0))]
+    assert "learned 128 numbers in" in told[0] and "from its persona" in told[0]
+    assert "took the mean of its 3 members as it is" in told[1]
+
+
+def test_a_newcomer_whom_no_step_served_better_says_so(bank: Bank) -> None:
+    still = task(bank, Entry(cohort(bank), "d"))
+    made = hyper(replace(still, recipe=load_recipe("quick", ["learning_rate=1e-9", "epochs=1", "batch=4"])))
+    assert "took the mean of its 3 members as it is, since none of 2 steps was better" in made.reason
+
+
 def test_a_network_that_always_had_an_id_gets_everybodys_beside_a_persona(bank: Bank) -> None:
     found = cohort(bank, persona=True, id_dropout=0)
     read = found.network.read(SHIFT)
@@ -112,15 +127,28 @@ def a_tensor_less(folder: Path) -> None:
     save_file(tensors, folder / "network.safetensors")
 
 
+def no_number(folder: Path) -> None:
+    tensors = load_file(folder / "network.safetensors")
+    tensors["layers"][0, 0] = float("nan")
+    save_file(tensors, folder / "network.safetensors")
+
+
+def no_personas(folder: Path) -> None:
+    tensors = load_file(folder / "network.safetensors")
+    tensors.pop("personas")
+    save_file(tensors, folder / "network.safetensors")
+
+
 def no_network(folder: Path) -> None:
     (folder / "network.safetensors").unlink()
 
 
 @pytest.mark.parametrize(("fault", "told"), [(another_format, "of format 99"), (no_json, "no readable cohort"),
-                                             (a_tensor_less, "no readable cohort"), (no_network, "no readable cohort")],
+                                             (a_tensor_less, "no readable cohort"), (no_network, "no readable cohort"),
+                                             (no_number, "are no numbers"), (no_personas, "not those of its members")],
                          ids=lambda each: getattr(each, "__name__", ""))  # fmt: skip
 def test_what_is_no_cohort_is_refused(fault, told: str, bank: Bank, tmp_path: Path) -> None:
-    save_cohort(cohort(bank), tmp_path, base_fingerprint="f", shapes=bank.base.shapes)
+    save_cohort(cohort(bank, persona=True), tmp_path, base_fingerprint="f", shapes=bank.base.shapes)
     fault(tmp_path)
     with pytest.raises(CohortDamaged, match=told):
         load_cohort(tmp_path, base_fingerprint="f", shapes=bank.base.shapes)
@@ -130,15 +158,6 @@ def test_a_cohort_of_another_base_is_refused(bank: Bank, tmp_path: Path) -> None
     save_cohort(cohort(bank), tmp_path, base_fingerprint="f", shapes=bank.base.shapes)
     with pytest.raises(CohortDamaged, match="another base"):
         load_cohort(tmp_path, base_fingerprint="g", shapes=bank.base.shapes)
-
-
-def test_members_without_probes_end_with_the_last_state(bank: Bank) -> None:
-    people = [replace(each, probes=[]) for each in members(bank.base)]
-    assert all(isinstance(each, Member) for each in people)
-    learning = Learning(bank, people, recipe(), seed=0)
-    state = Run(learning, learning.recipe).go()
-    assert state.nll_before is None
-    assert any(bool(each.any()) for each in learning.network.shared_b.values())
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.cuda, pytest.mark.skipif(

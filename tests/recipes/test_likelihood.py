@@ -137,6 +137,8 @@ def test_the_last_state_is_that_of_the_last_reply_token(base: BaseModel) -> None
     short = [{"role": "user", "content": "Hello?"}, {"role": "assistant", "content": "Yes."}]
     rows = [form.row(short), form.row([*short, {"role": "user", "content": "And now?"},
                                        {"role": "assistant", "content": "Now too, as ever."}])]  # fmt: skip
+    ends_like_a_pad = [[5, 9, 0], [5, 9, 7, 8, 0]]
+    rows += [Row(tokens, [False] * (len(tokens) - 1) + [True]) for tokens in ends_like_a_pad]
     with torch.no_grad():
         last = reply_logits(base, rows).last
         for place, row in enumerate(rows):
