@@ -42,7 +42,7 @@ def test_everybody_is_read_in_every_way(study: Study) -> None:
     assert abs(own[0].likeness) < 0.5 < hycora[0].likeness < 1 == pytest.approx(shared[0].likeness)
 
 
-def test_a_killed_study_goes_on(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_measured_is_not_measured_again(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     study.run(WAYS[2], 0)
     again = Study(PEOPLE, study.bank.base, ROLES, study.path, study.work, exchanges=6, probes=2)
     monkeypatch.setattr("tests.studies.hycora.together", lambda *_: pytest.fail("it was measured already"))
