@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from neekoctl.commands.options import Base, Encoder, Json
+from neekoctl.commands.options import AcceptGate, Base, Changes, Encoder, Json, Resume, Seed
 
 MERGES = "svd, elementwise, cat, ties or dare_ties"
 
@@ -21,48 +21,50 @@ def add_character(
             "starts from a cohort's block]"
         ),
     ] = None,
-    change: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting of the preset.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Makes the run repeatable on one machine.")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was killed.")] = False,
+    change: Changes = None,
+    seed: Seed = 0,
+    resume: Resume = False,
     base: Base = None,
     encoder: Encoder = None,
-    accept_gate: Annotated[
-        bool, typer.Option("--accept-gate", help="Take a gate under which residents are found less often.")
-    ] = False,
+    accept_gate: AcceptGate = False,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Whoever has the name, if anybody, moves out when this one moves in.")
+        bool, typer.Option("--replace", help="Replace the character of this name, if there is one.")
     ] = False,
     neighbours: Annotated[
         int | None,
-        typer.Option(min=1, max=64, help="How many residents to fuse, the nearest first.  [default: up to 3]"),
+        typer.Option(min=1, max=64, help="How many of the nearest residents to fuse.  [default: up to 3]"),
     ] = None,
     parents: Annotated[
         list[str] | None, typer.Option("--from", metavar="NAME[=WEIGHT]", help="Fuse this resident; repeatable.")
     ] = None,
     temperature: Annotated[
-        float | None, typer.Option(help="Of the weights' softmax: lower follows the nearest.  [default: 0.1]")
+        float | None, typer.Option(help="Of the softmax over similarities; lower favours the nearest.  [default: 0.1]")
     ] = None,
     merge: Annotated[str | None, typer.Option(help=f"How blocks are fused: {MERGES}.  [default: svd]")] = None,
     energy: Annotated[
         float | None, typer.Option(help="Choose the rank that keeps this share of the fused blocks' energy.")
     ] = None,
-    density: Annotated[float | None, typer.Option(help="What ties and dare_ties keep.  [default: 0.5]")] = None,
-    tune: Annotated[bool, typer.Option("--tune", help="Fit the weights of a fusion on the dialogues.")] = False,
+    density: Annotated[
+        float | None, typer.Option(help="Share of the entries that ties and dare_ties keep.  [default: 0.5]")
+    ] = None,
+    tune: Annotated[bool, typer.Option("--tune", help="Fit the weights of the fusion on the dialogues.")] = False,
     warm_start: Annotated[
         str, typer.Option(metavar="fuse|hyper|NAME|none", help="What an expansion starts from.")
     ] = "none",
     cohort: Annotated[
         str | None,
-        typer.Option(metavar="NAME[@VERSION]", help="Whose network writes the block.  [default: the newest]"),
+        typer.Option(
+            metavar="NAME[@VERSION]", help="The cohort whose network writes the block.  [default: the newest]"
+        ),
     ] = None,
-    from_profile: Annotated[bool, typer.Option("--from-profile", help="Let the network read the persona.")] = False,
-    budget: Annotated[str | None, typer.Option(metavar="TIME", help="Bounds auto: 60s, 5m.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; make nothing.")] = False,
+    from_profile: Annotated[
+        bool, typer.Option("--from-profile", help="Let the cohort's network read the persona.")
+    ] = False,
+    budget: Annotated[str | None, typer.Option(metavar="TIME", help="Time limit of auto, such as 60s or 5m.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and make nothing.")] = False,
     json: Json = False,
 ) -> None:
-    """Onboard a character into a rank range of its own."""
+    """Onboard a character into its own range of ranks."""
     from neekoctl import render
     from neekoctl.kinship import Choice
     from neekoctl.onboarding import onboard, rehearse

@@ -7,14 +7,14 @@ import typer
 
 from neekoctl.commands.options import Json
 
-app = typer.Typer(help="A registry in one file: move it, keep yesterday's, compare.", no_args_is_help=True)
+app = typer.Typer(help="Save a registry in one file, load it elsewhere, compare two.", no_args_is_help=True)
 
 
 @app.command("save")
 def save(
     file: Annotated[Path, typer.Argument(help="The file to write, such as monday.neeko.", show_default=False)],
-    only: Annotated[list[str] | None, typer.Option(metavar="NAME", help="This resident alone, without history; may be "
-                                                   "repeated.", show_default=False)] = None,
+    only: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Save only this resident, without history; "
+                                                   "repeatable.", show_default=False)] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
     json: Json = False,
 ) -> None:  # fmt: skip
@@ -31,10 +31,10 @@ def save(
 @app.command("load")
 def load(
     file: Annotated[Path, typer.Argument(help="A bundle.", show_default=False)],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but keep nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything, keep nothing.")] = False,
     json: Json = False,
 ) -> None:
-    """Restore a bundle where nobody has lived yet; elsewhere its residents move in. All of it, or nothing."""
+    """Restore a bundle in an empty home; in any other its residents move in. All of it, or nothing."""
     from neekoctl import bundle_screen, render
     from neekoctl.moving import move_in
     from registry.layout import Layout

@@ -13,26 +13,30 @@ REGRESSED = 3
 def check(
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Check this character alone; repeatable.", show_default=False),
+        typer.Option(metavar="NAME", help="Check only this character; repeatable.", show_default=False),
     ] = None,
     changed_since: Annotated[
-        int | None, typer.Option(metavar="REV", help="Check who moved in after this revision.", show_default=False)
+        int | None,
+        typer.Option(metavar="REV", help="Check the characters that moved in after this revision.", show_default=False),
     ] = None,
     sample: Annotated[
-        int | None, typer.Option(metavar="N", help="Check so many, drawn anew each time.", show_default=False)
+        int | None, typer.Option(metavar="N", help="Check N characters, drawn at random each time.", show_default=False)
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="The tolerances; check.yaml if there is one here.", show_default=False)
+        Path | None, typer.Option(help="Tolerances; default: check.yaml in this folder, if any.", show_default=False)
     ] = None,
     tolerance: Annotated[
-        list[str] | None, typer.Option(metavar="MEASURE=VALUE", help="Overrule one of them.", show_default=False)
+        list[str] | None,
+        typer.Option(metavar="MEASURE=VALUE", help="Override one tolerance; repeatable.", show_default=False),
     ] = None,
     junit: Annotated[Path | None, typer.Option(help="Write a JUnit report here.", show_default=False)] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with plots here.", show_default=False)] = None,
-    github: Annotated[bool, typer.Option("--github", help="Annotations and a step summary for an action.")] = False,
+    github: Annotated[
+        bool, typer.Option("--github", help="Print annotations and write a step summary for GitHub Actions.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Compare everybody with the day they moved in; exit 3 when anybody has changed."""
+    """Compare every character with the day it moved in; exit 3 when one has changed."""
     from neekoctl import render
     from neekoctl.checks import screen
     from neekoctl.checks.checking import check as run

@@ -6,28 +6,20 @@ from typing import Annotated
 import typer
 
 from neekoctl.commands.asking import ask
-from neekoctl.commands.options import Base, Encoder, Json
+from neekoctl.commands.options import AcceptGate, Base, Changes, Encoder, Json, Resume, Seed, Yes
 
 app = typer.Typer(help="Characters trained together: a network writes each one's block.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="The cohort.", show_default=False)]
-Changes = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting of the preset.")
-]
-Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Makes the run repeatable on one machine.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Continue a run that was killed.")]
-AcceptGate = Annotated[
-    bool, typer.Option("--accept-gate", help="Take a gate under which residents are found less often.")
-]
 
 
 @app.command("train")
 def train(
     name: Name,
     character: Annotated[
-        list[str], typer.Option(metavar="NAME|PROFILE", help="A resident, or a profile file; at least two.")
+        list[str], typer.Option(metavar="NAME|PROFILE", help="A resident or a profile file; name two at least.")
     ],
     kind: Annotated[
-        str, typer.Option(help="hycora (a half that is one's own) or shared (one block for all).")
+        str, typer.Option(help="hycora (each member has a half of its own) or shared (one block for all).")
     ] = "hycora",
     change: Changes = None,
     rank: Annotated[int | None, typer.Option(min=1, help="Ranks of each block, instead of the preset's.")] = None,
@@ -38,7 +30,7 @@ def train(
     accept_gate: AcceptGate = False,
     json: Json = False,
 ) -> None:
-    """Train several characters at once, and give each its block in a range of its own."""
+    """Train several characters together and give each a block in its own range."""
     from neekoctl import cohort_screen, render
     from neekoctl.cohorting import train as run
     from neekoctl.gathering import Wanted, gather
@@ -56,26 +48,27 @@ def train(
 def upgrade(
     name: Name,
     character: Annotated[
-        list[str] | None, typer.Option(metavar="NAME|PROFILE", help="Somebody to train beside the members.")
+        list[str] | None, typer.Option(metavar="NAME|PROFILE", help="A further character to train; repeatable.")
     ] = None,
     change: Changes = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, max=2**63 - 1, help="Instead of the version before's.", show_default=False)
+        int | None,
+        typer.Option(min=0, max=2**63 - 1, help="Default: the seed of the version before.", show_default=False),
     ] = None,
     resume: Resume = False,
     accept_gate: AcceptGate = False,
     config: Annotated[
-        Path | None, typer.Option(help="What may be lost, as for check; check.yaml if there is one here.")
+        Path | None, typer.Option(help="Tolerances, as for check; default: check.yaml in this folder, if any.")
     ] = None,
     tolerance: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="MEASURE=VALUE", help="Overrule likelihood_elsewhere or significance.", show_default=False
+            metavar="MEASURE=VALUE", help="Override likelihood_elsewhere or significance.", show_default=False
         ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Train a new version, and switch those members whose likelihood a check would let pass, or nobody."""
+    """Train a new version, and switch the members whose likelihood would pass a check."""
     from neekoctl import cohort_screen, render
     from neekoctl.checks.tolerances import OF_TWO_BLOCKS, tolerances
     from neekoctl.cohorting import train as run
@@ -93,7 +86,7 @@ def upgrade(
 
 @app.command("list")
 def listing(json: Json = False) -> None:
-    """Every version of every cohort."""
+    """List every version of every cohort."""
     from neekoctl import cohort_screen, render
     from neekoctl.cohort_report import described
     from registry.cohorts import cohorts
@@ -108,10 +101,10 @@ def listing(json: Json = False) -> None:
 @app.command("show")
 def show(
     name: Name,
-    version: Annotated[int | None, typer.Option(min=1, help="This one.", show_default="the newest")] = None,
+    version: Annotated[int | None, typer.Option(min=1, help="The version to show.", show_default="the newest")] = None,
     json: Json = False,
 ) -> None:
-    """A version: whom it knows, how it was trained, and how alike the written halves are."""
+    """Show a version: its members, how it was trained, and how alike the written halves are."""
     from neekoctl import cohort_screen, render
     from neekoctl.cohort_report import described
     from registry.cohorts import versions
@@ -126,11 +119,11 @@ def show(
 @app.command("remove")
 def remove(
     name: Name,
-    version: Annotated[int | None, typer.Option(min=1, help="This one alone.", show_default="all")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    version: Annotated[int | None, typer.Option(min=1, help="Remove this version alone.", show_default="all")] = None,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Forget a cohort's network; its members keep their blocks, and nobody else can come to it."""
+    """Forget a cohort's network; its members keep their blocks, and it takes no newcomers any more."""
     from neekoctl import cohort_screen, render
     from registry.cohorts import remove as forget
     from registry.cohorts import versions

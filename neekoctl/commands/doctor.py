@@ -11,7 +11,7 @@ def doctor(
     prune: Annotated[bool, typer.Option("--prune", help="Also delete blocks and checkpoints nobody needs.")] = False,
     json: Json = False,
 ) -> None:
-    """Name and clear what crashes left behind."""
+    """Clear what crashes left behind, and name what needs you."""
     from neekoctl import render
     from neekoctl.mending import examine
     from registry.layout import Layout

@@ -7,7 +7,7 @@ import typer
 
 from neekoctl.commands.options import Encoder, Json, Signal
 
-app = typer.Typer(help="How well the gate knows whom you mean, and its versions.", no_args_is_help=True)
+app = typer.Typer(help="Judge and rebuild the gate, which finds whom you mean.", no_args_is_help=True)
 
 
 @app.command("report")
@@ -37,7 +37,7 @@ def report(
 
 @app.command("rebuild")
 def rebuild(encoder: Encoder = None, json: Json = False) -> None:
-    """Embed everybody anew where the encoder has changed, and fit a new version with its learned head."""
+    """Fit a new version with its learned head; embed everybody again if the encoder has changed."""
     from neekoctl import render
     from neekoctl.gating import rebuild as run
     from neekoctl.routing import texts_of

@@ -4,7 +4,7 @@ from neekoctl.commands.options import Json
 
 
 def log(json: Json = False) -> None:
-    """List every revision: who moved in and out, and what was gone back to."""
+    """List every revision: who moved in or out, and every rollback."""
     from neekoctl import render
     from registry.layout import Layout
     from registry.revisions import history

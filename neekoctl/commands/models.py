@@ -11,7 +11,7 @@ app = typer.Typer(help="Base models and encoders that need no hub.", no_args_is_
 
 @app.command("list")
 def list_models(json: Json = False) -> None:
-    """Show the aliases and which of them are here."""
+    """List the aliases, and which of them are here."""
     from neekoctl import render
     from recipes.sources import available
     from registry.layout import Layout

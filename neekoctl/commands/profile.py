@@ -15,7 +15,7 @@ def new(
     name: Annotated[str, typer.Argument(help="The character's name.", show_default=False)],
     out: Annotated[Path | None, typer.Option(help="Folder to write into; default: here.", show_default=False)] = None,
 ) -> None:
-    """Scaffold a profile.yaml with its dialogues beside it."""
+    """Write a profile.yaml to start from, with its dialogues beside it."""
     from neekoctl import render
     from neekoctl.scaffold import scaffold
 

@@ -1,16 +1,12 @@
 """`neekoctl remove`."""
 
-from typing import Annotated
-
-import typer
-
 from neekoctl.commands.asking import ask
-from neekoctl.commands.options import Json, Name
+from neekoctl.commands.options import Json, Name, Yes
 
 
 def remove(
     name: Name,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Free a character's ranks and names; its block stays until `doctor --prune`."""

@@ -5,15 +5,15 @@ from typing import Annotated
 import typer
 
 from neekoctl.commands.asking import ask
-from neekoctl.commands.options import Json
+from neekoctl.commands.options import Json, Yes
 
 
 def rollback(
-    revision: Annotated[int, typer.Argument(min=0, help="As `neekoctl log` numbers them; 0 is the empty registry.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    revision: Annotated[int, typer.Argument(min=0, help="A number from `neekoctl log`; 0 is the empty registry.")],
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Bring back who lived here right after a revision: the same ranges, names, blocks and gate."""
+    """Restore the residents right after a revision, with their ranges, names, blocks and gate."""
     from neekoctl import render
     from neekoctl.returning import go_back
     from registry.layout import Layout

@@ -4,7 +4,7 @@ from neekoctl.commands.options import Json
 
 
 def stale(json: Json = False) -> None:
-    """List characters made from others that have been replaced since."""
+    """List characters whose parents were replaced since."""
     from dataclasses import asdict
 
     from neekoctl import render
