@@ -45,5 +45,9 @@ class Candidate:
 
     def kept(self, made: Made) -> dict[str, Any]:
         """All that decided how the block was made, as it is kept: what was done, whatever was asked for."""
+        return self._trained_by(self.recipe, made)
+
+    @staticmethod
+    def _trained_by(recipe: Recipe, made: Made) -> dict[str, Any]:
         cohort = {"cohort": made.details["cohort"]} if "cohort" in made.details else {}
-        return {**self.recipe.model_dump(), "rank": made.block.rank, "alpha": made.block.alpha, **cohort}
+        return {**recipe.model_dump(), "rank": made.block.rank, "alpha": made.block.alpha, **cohort}

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from neekoctl.stage import Stage
     from recipes.bank import Mix
     from recipes.exchanges import Row
+    from recipes.likelihood import Said
     from registry.tables import Probe
 
 REPLIES_AT_ONCE = 32
@@ -116,11 +117,14 @@ def seen(stage: Stage, mix: Mix, probes: list[Messages]) -> Seen:
     """Read the references of the probes under the mounted blocks of `mix`."""
     from recipes.likelihood import read_in_batches, totals
 
-    hashed, scores = hashlib.sha256(), []
+    hashed = hashlib.sha256()
+
+    def read(batch: Sequence[Row], said: Said) -> list[Score]:
+        hashed.update(said.logits.cpu().numpy().tobytes())
+        return totals(batch, said)
+
     with stage.bank.serving([mix]):
-        for batch, said in read_in_batches(stage.base, _rows(stage, probes)):
-            hashed.update(said.logits.cpu().numpy().tobytes())
-            scores += totals(batch, said)
+        scores = read_in_batches(stage.base, _rows(stage, probes), read)
     return Seen(hashed.hexdigest(), scores)
 
 

@@ -15,8 +15,10 @@ def refuse_unwritable(path: Path) -> None:
     """Raises UsageError when a file would overwrite a folder, or cannot be written where it is to lie."""
     if path.is_dir():
         raise UsageError(f"{path} is a folder: name the file to write to.")
-    if path.exists() and not os.access(path, os.W_OK):
-        raise UsageError(f"{path} may not be written over: name another file.")
+    if path.exists():  # a file, or a pipe
+        if not os.access(path, os.W_OK):
+            raise UsageError(f"{path} may not be written over: name another file.")
+        return
     try:
         with TemporaryFile(dir=ready(path).parent):
             pass

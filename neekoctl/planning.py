@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from neekoctl import kinship
 from neekoctl.candidate import Candidate
 from neekoctl.kinship import Choice, Kin
-from neekoctl.request import FROM_FUSED, FROM_SCRATCH, Request, refuse_idle_options
+from neekoctl.request import FROM_COHORT, FROM_FUSED, FROM_SCRATCH, Request, refuse_idle_options
 from neekoctl.stage import choose_bank
 from recipes.recipe import Recipe
 from registry.cohorts import cohorts, harm, is_whole, newest_cohort, verified_cohort
@@ -73,18 +73,17 @@ class Plan(Candidate):
             return {**asked, **size, **self.request.merging.model_dump(), "tuned": made.details["merge"]["passes"] > 0}
         if made.strategy == "hyper" and not made.steps:  # taken as the network gives it
             return {**asked, **size, "cohort": made.details["cohort"]}
-        return {**asked, **super().kept(made), **self._started(made)}
-
-    def _started(self, made: Made) -> dict[str, Any]:
-        """By which preset a block was trained, and what it was started from."""
         from_cohort = "cohort" in made.details and made.strategy == "expand"
-        preset = {"preset": self.request.preset_after(from_cohort)}
-        if not (made.parents or from_cohort):
-            return preset
-        inherited = "hyper" if from_cohort else "fuse"
-        start = self.request.warm_start if self.request.strategy == "expand" else inherited
         recipe = self.after_cohort if from_cohort and self.after_cohort else self.recipe
-        return {**preset, **recipe.model_dump(exclude={"rank", "alpha"}), "warm_start": start}
+        preset = {"preset": self.request.preset_after(from_cohort)}
+        return {**asked, **preset, **self._trained_by(recipe, made), **self._inherited(made, from_cohort)}
+
+    def _inherited(self, made: Made, from_cohort: bool) -> dict[str, Any]:
+        """What a training started from, where that was something."""
+        if not (made.parents or from_cohort):
+            return {}
+        chosen = FROM_COHORT if from_cohort else FROM_FUSED
+        return {"warm_start": self.request.warm_start if self.request.strategy == "expand" else chosen}
 
 
 def _settings(recipe: Recipe) -> dict[str, Any]:

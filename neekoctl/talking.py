@@ -96,7 +96,12 @@ class _Talk:
 
     def _with(self, row: Character | None, standing: Stage | None = None) -> Conversation:
         registry, base = self.registry, self.options.base
-        if row and base and row.bank_id not in [each.id for each in existing_banks(registry, base)]:
+        if (
+            row
+            and base
+            and standing is None
+            and row.bank_id not in [each.id for each in existing_banks(registry, base)]
+        ):
             home = registry.bank_of(row).base
             raise UsageError(f"{row.name} lives over {home}: leave --base and NEEKOCTL_BASE out.")
         stage = stage_for(registry, row, base, say=render.say, standing=standing)

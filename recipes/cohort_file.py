@@ -103,8 +103,8 @@ def _network(config: Config, tensors: dict[str, torch.Tensor], shapes: Shapes) -
     if not all(each.isfinite().all() for each in tensors.values()):
         raise ValueError("some of its weights are no numbers")
     personas, members = tensors.pop("personas", None), len(config.members)
-    known = (0, 0) if personas is None else personas.shape
-    if known != ((members, config.persona_width) if config.persona_width else (0, 0)):
+    found = None if personas is None else tuple(personas.shape)
+    if found != ((members, config.persona_width) if config.persona_width else None):
         raise ValueError("its personas are not those of its members")
     network = HyperHalf(shapes, config.recipe, members, 0, config.persona_width)
     network.load_state_dict(tensors)

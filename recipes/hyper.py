@@ -42,6 +42,18 @@ class Entry:
         """Whether there is anything to learn by: e_c is read."""
         return self.cohort.network.recipe.writes_something
 
+    @property
+    def origin(self) -> str:
+        """In words: what it starts from."""
+        everybody = f"its {len(self.cohort.members)} members"
+        if not self.learns:
+            return f"the one block of {everybody}"
+        if self.persona is None:
+            return f"the mean of {everybody}"
+        return (
+            "its persona" if self.cohort.network.recipe.ids_left_out else f"its persona beside the mean of {everybody}"
+        )
+
     def card(self) -> dict[str, object]:
         """What is kept of it with whoever came by it."""
         return {"name": self.cohort.name, "version": self.cohort.version, "digest": self.digest,
@@ -98,13 +110,13 @@ class Newcomer(Talks):
 
 def _reason(task: Task, learner: Newcomer, state: State, before: float | None, after: float | None) -> str:
     assert task.entry is not None
-    cohort = task.entry.cohort
-    start = "its persona" if task.entry.persona is not None else f"the mean of its {len(cohort.members)} members"
-    if not task.entry.learns:
-        start = f"the one block of its {len(cohort.members)} members"
-    how = f"learned {learner.who.numel()} numbers in {counted(state.best_step, 'step')} from {start}"
-    if not state.best_step:
-        how = f"took {start} as it is" + f", since none of {counted(state.step, 'step')} was better" * (state.step > 0)
+    cohort, start = task.entry.cohort, task.entry.origin
+    if state.best_step:
+        how = f"learned {learner.who.numel()} numbers in {counted(state.best_step, 'step')} from {start}"
+    elif state.step:
+        how = f"took {start} as it is, since none of {counted(state.step, 'step')} was better"
+    else:
+        how = f"took {start} as it is"
     told = f"{cohort.title.capitalize()} wrote the block: {how}"
     if before is None or after is None:
         return f"{told}; nothing could be held out."

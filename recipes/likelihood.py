@@ -2,9 +2,9 @@
 Knows rows and models; nothing of characters or training.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch.nn import functional
@@ -15,6 +15,7 @@ from recipes.block import Block
 from recipes.exchanges import Row
 from recipes.scores import Score, mean_nll
 
+T = TypeVar("T")
 ROWS_AT_ONCE = 4
 TOKENS_AT_ONCE = 64  # of a vocabulary's logits each
 
@@ -43,19 +44,20 @@ def reply_logits(base: BaseModel, rows: Sequence[Row]) -> Said:
     return Said(logits.float(), tokens[:, 1:][scored[:, 1:]], keep.nonzero()[:, 0], last)
 
 
-def read_in_batches(base: BaseModel, rows: Sequence[Row]) -> Iterator[tuple[Sequence[Row], Said]]:
-    """What is said to a few rows at a time. The batches depend on the rows alone, so the same rows give the same bits
-    (the shape of a batch changes the order of summation)."""
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        batch = rows[start : start + ROWS_AT_ONCE]
-        with torch.inference_mode():  # not around the yield: it would hold for whoever asks
-            said = reply_logits(base, batch)
-        yield batch, said
+def read_in_batches(base: BaseModel, rows: Sequence[Row], read: Callable[[Sequence[Row], Said], list[T]]) -> list[T]:
+    """What is to be read of each row, a few rows at a time. The batches depend on the rows alone, so the same rows give
+    the same bits (the shape of a batch changes the order of summation); no two batches' logits are held at once."""
+    found: list[T] = []
+    with torch.inference_mode():
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            batch = rows[start : start + ROWS_AT_ONCE]
+            found += read(batch, reply_logits(base, batch))
+    return found
 
 
 def score(base: BaseModel, rows: Sequence[Row]) -> list[Score]:
     """One score a row, in order."""
-    return [each for batch, said in read_in_batches(base, rows) for each in totals(batch, said)]
+    return read_in_batches(base, rows, totals)
 
 
 def written_greedily(base: BaseModel, rows: Sequence[Row]) -> list[bool]:
@@ -64,11 +66,12 @@ def written_greedily(base: BaseModel, rows: Sequence[Row]) -> list[bool]:
     One pass over all tokens instead of one a token: what is to be confirmed need not be written anew (the check that
     speculative decoding makes, arXiv 2211.17192).
     """
-    found: list[bool] = []
-    for batch, said in read_in_batches(base, rows):
+
+    def is_likeliest(batch: Sequence[Row], said: Said) -> list[bool]:
         differ = set(said.owner[said.logits.argmax(-1) != said.targets].tolist())
-        found += [place not in differ for place in range(len(batch))]
-    return found
+        return [place not in differ for place in range(len(batch))]
+
+    return read_in_batches(base, rows, is_likeliest)
 
 
 def totals(rows: Sequence[Row], said: Said) -> list[Score]:

@@ -44,7 +44,7 @@ BELIEVED = re.compile(  # "I think you are Ada", "if you are Ada"
     re.IGNORECASE,
 )
 OTHERS_WISH = re.compile(  # "he would like to talk to", "my mother wants to talk to"
-    r"\b(?:(?:he|she|they|who|people)\b(?:(?!\bi\b)[^,;:—])*|(?!(?:is|us)\b)\w+s\s+)\bto\s*$", re.IGNORECASE
+    r"\b(?:(?:he|she|they|people)\b(?:(?!\b(?:i|we)\b)[^,;:—])*|(?!(?:is|us)\b)\w+s\s+)\bto\s*$", re.IGNORECASE
 )
 LAST_TWO = re.compile(r"[\w']+|[^\w\s]")
 CORRECTION = re.compile(
@@ -124,7 +124,7 @@ def manner(text: str, start: int, end: int) -> Manner:
         return Manner.CALLED
     if not possessive and _is_corrected(before, after):
         return Manner.CALLED
-    if is_set_apart(text, start, end) or _is_spoken_to(text, start, end):
+    if is_set_apart(text, start, end) or is_spoken_to(text, start, end):
         return Manner.ADDRESSED
     if (possessive or ABOUT.search(before)) and YOU.search(f"{POLITELY.sub('', before)} {after}"):
         return Manner.TOPIC
@@ -160,13 +160,13 @@ def _is_called(before: str, after: str) -> bool:
 def is_told(before: str) -> bool:
     """Whether what stands before an order makes it a statement: "people", "I", but not "can I"; "he wants to"."""
     *_, first, last = ["", "", *LAST_TWO.findall(before.lower())]
-    if last in ("i", "we", "you"):
+    if last in ("i", "we", "you"):  # "can I", "don't we", and not "I"
         return first not in words_in("auxiliaries") and not first.endswith("n't")
-    if last in ("can", "will"):
+    if last in ("can", "will", "shall"):  # "you shall be"
         return first != "you"
-    begins = not last[:1].isalpha() or last in words_in("openers") or last.endswith("n't")
-    to_another = first in words_in("salutations")  # "ok sherlock let ada answer"
-    return not (begins or to_another) or bool(OTHERS_WISH.search(before))
+    begins_a_clause = not last[:1].isalpha() or last in words_in("openers") or last.endswith("n't")
+    is_told_another = first in words_in("salutations")  # "ok sherlock let ada answer"
+    return not (begins_a_clause or is_told_another) or bool(OTHERS_WISH.search(before))
 
 
 def _is_corrected(before: str, after: str) -> bool:
@@ -193,7 +193,7 @@ def _is_an_item(text: str, start: int, behind: str) -> bool:
     return bool(ITEM.fullmatch(line)) and behind[:1] in ("", "\n")
 
 
-def _is_spoken_to(text: str, start: int, end: int) -> bool:
+def is_spoken_to(text: str, start: int, end: int) -> bool:
     """The same where punctuation is left out: "hey ada how are you", "ada what do you think", "how are you ada"; or
     turned to by what is played."""
     before, behind = sentence_until(text, start), text[end : end + REACH].lstrip()

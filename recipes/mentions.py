@@ -11,7 +11,19 @@ from dataclasses import dataclass
 from itertools import islice
 from math import inf
 
-from recipes.manner import ASKED, CALL, COMPARED, Manner, is_joined, is_listed, is_set_apart, is_told, manner
+from recipes.manner import (
+    ASKED,
+    CALL,
+    COMPARED,
+    IN_THE_GUISE,
+    Manner,
+    is_joined,
+    is_listed,
+    is_set_apart,
+    is_spoken_to,
+    is_told,
+    manner,
+)
 from recipes.words import CAPITALS, ENDING, PLAYED, Word, sentence_until, tidied, words, words_in
 
 LONGEST_NAME = 8  # words
@@ -183,13 +195,16 @@ class Names:
                 for owner in self._parts.get(name, set()) | self._whole.get((name,), set())}  # fmt: skip
 
     def _is_of_another(self, text: str, found: list[Word], length: int, owners: set[int]) -> bool:
-        """Whether a given name is that of somebody who does not live here: Louis in "Louis Pasteur"."""
+        """Whether a given name is that of somebody who does not live here: Louis in "Louis Pasteur". An alias is a name
+        by itself, and what follows it another word, unless somebody is called: "Answer as Ada Yonath"."""
         if length > 1 or len(found) < 2 or found[0].key not in self._given:
+            return False
+        if (found[0].key,) in self._whole and not CALL.search(sentence_until(text, found[0].start)):
             return False
         first, second = (text[word.start : word.end] for word in found)
         is_a_surname = second.istitle() and len(second) > 1 or second.isupper() and _is_roman(found[1].key)
         together = text[found[0].end : found[1].start] == " " and first[:1].isupper() and is_a_surname
-        return together and not _is_everyday(found[1].key) and not self._may_be_theirs(found, owners)
+        return together and not _is_a_word(found[1].key) and not self._may_be_theirs(found, owners)
 
     def _may_be_theirs(self, found: list[Word], owners: set[int]) -> bool:
         """Whether what follows a given name is of one of these, badly typed, or of somebody else who lives here."""
@@ -241,6 +256,11 @@ def _is_everyday(word: str) -> bool:
     return any(word in words_in(file) for file in ("common", "greetings", "courtesy"))
 
 
+def _is_a_word(word: str) -> bool:
+    """Whether a word is more than a name, or a name badly typed."""
+    return _is_everyday(word) or any(word in words_in(file) for file in ("dictionary", "places"))
+
+
 def _is_roman(word: str) -> bool:
     return set(word) <= ROMAN
 
@@ -251,7 +271,7 @@ def _is_plural(word: str, name: str) -> bool:
 
 def _shortest_slip(text: str, word: Word) -> float:
     """Letters from which on a word may be a name with a slip: never one that is a word or a place by itself."""
-    if _is_everyday(word.key) or word.key in words_in("places"):
+    if _is_a_word(word.key):
         return inf
     if not text[word.start].isupper():
         return SHORTEST_SMALL_SLIP
@@ -277,10 +297,12 @@ def _is_a_name(text: str, word: Word, whole: bool = False) -> bool:
     `whole` name, like "Doctor", whoever is spoken to by it is meant in small letters, too."""
     if word.key not in words_in("common"):
         return True
-    is_written_as_one = text[word.start].isupper()
+    before, is_written_as_one = sentence_until(text, word.start), text[word.start].isupper()
+    if is_spoken_to(text, word.start, word.end) or IN_THE_GUISE.search(before):
+        return True
     if (whole or is_written_as_one) and is_set_apart(text, word.start, word.end):
         return True
     if not is_written_as_one:
         return False
     inside = _is_inside(text, word) and (whole or word.key not in words_in("titles"))
-    return inside or bool(CALL.search(sentence_until(text, word.start)))
+    return inside or bool(CALL.search(before))

@@ -39,10 +39,10 @@ class Word:
 
 @cache
 def words_in(file: str) -> frozenset[str]:
-    """A list of words that ships with the gate: `common` are names only when they are written or placed as one,
-    `places` are no slips of one, `greetings` may stand before the name of whoever is spoken to, behind `salutations`
-    it needs no comma, `courtesy` stands beside a name that answers "who?", `titles` before one, and behind `openers`
-    begins an order, as it does behind "can I" and other `auxiliaries`."""
+    """A list of words that ships with the gate: `common` are names only when they are written or placed as one, those
+    of the `dictionary` and `places` are no slips of one, `greetings` may stand before the name of whoever is spoken to,
+    behind `salutations` it needs no comma, `courtesy` stands beside a name that answers "who?", `titles` before one,
+    and behind `openers` begins an order, as it does behind "can I" and other `auxiliaries`."""
     return frozenset((resources.files("recipes") / "gate_data" / f"{file}.txt").read_text(encoding="utf-8").split())
 
 

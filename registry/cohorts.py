@@ -99,7 +99,8 @@ def put_cohort(registry: Registry, session: Session, row: Cohort, folder: Path, 
     made = session.exec(select(Cohort.version).where(Cohort.name == row.name)).all()
     if made and (first or row.version in made):
         instead = " under another name" if first else ""
-        raise NameTaken(f"Version {made[-1]} of the cohort {row.name} was made by another command meanwhile: run this "
+        there = row.version if row.version in made else max(made)
+        raise NameTaken(f"Version {there} of the cohort {row.name} was made by another command meanwhile: run this "
                         f"one again with --resume{instead}.")  # fmt: skip
     place(registry, row.name, row.version, folder)
     session.add(row)

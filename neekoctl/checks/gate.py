@@ -26,21 +26,21 @@ from registry.tables import Gate
 
 def section(registry: Registry, found: Sequence[Checked], allowed: Tolerances, say: Say) -> dict[str, Any]:
     """Route every probe, noted with its owner; the figures of the section, and what is nobody's alone."""
-    version = active_gate(registry)
-    complaints, asked = list(_faults(registry, found, version)), {"why": "", "unrouted": 0}
+    version, why, unrouted = active_gate(registry), "", 0
+    complaints = list(_faults(registry, found, version))
     try:
-        asked["unrouted"] = _route(registry, found, say)
+        unrouted = _route(registry, found, say)
     except (BlockDamaged, EncoderMismatch) as error:
         complaints.append(f"it cannot be asked: {error}")
     except NeekoError as error:
-        asked["why"] = str(error)
+        why = str(error)
         say(f"the gate is not checked: {error}")
     routes = [route for each in found for route in each.routes]
     if is_loss(routes, allowed):
         lost, gained = flips(routes)
         complaints.append(f"{lost} of {len(routes)} questions no longer reach their owners, {gained} newly do")
     number = version.version if version else None
-    return {"version": number, **asked, **_figures(routes), "complaints": complaints}
+    return {"version": number, "unrouted": unrouted, **_figures(routes), "why": why, "complaints": complaints}
 
 
 def _figures(routes: Sequence[Route]) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """Whom `neekoctl check` looks at, what it lets pass, and everywhere people read it."""
 
+import os
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from neekoctl.checks import junit
+from neekoctl.outlet import refuse_unwritable
 from registry.store import Registry
 from tests.neekoctl.conftest import NAMES
 from tests.neekoctl.faults import change_alpha, checked, edit_a_probe, flip_a_byte, overwrite_with, row_of
@@ -199,6 +201,12 @@ def test_a_page_that_cannot_be_written_is_refused_before_the_work(
 ) -> None:
     done = neekoctl(*command, "--html", tmp_path)
     assert (done.code, "is a folder: name the file to write to" in done.err) == (2, True)
+
+
+def test_a_pipe_may_be_written_to(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    refuse_unwritable(tmp_path / "pipe")
+    assert [each.name for each in tmp_path.iterdir()] == ["pipe"]
 
 
 def test_an_empty_history_says_so(neekoctl) -> None:

@@ -112,6 +112,13 @@ def test_everyday_words_name_nobody(text: str) -> None:
         ("Ok Cleopatra let Caesar answer", 1),
         ("Someone get me Caesar", 1),
         ("I summon Caesar!", 1),
+        ("can u let caesar answer", 1),
+        ("lemme talk to caesar", 1),
+        ("from now on be caesar", 1),
+        ("come on let Caesar answer", 1),
+        ("You shall be Caesar", 1),
+        ("People bore me and now we want to talk to Caesar", 1),
+        ("I need someone who is clever to talk to Caesar", 1),
     ],
 )
 def test_whoever_is_called_upon_last_is_meant(text: str, owner: int) -> None:
@@ -279,7 +286,8 @@ def test_another_word_or_place_is_no_slip_of_a_name(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "owner"),
     [("Frank, are you tired?", 2), ("link, where are you?", 3), ("Tell me about Data", 5), ("Jane Austin, hi", 8),
-     ("Answer as Platto", 17)],
+     ("Answer as Platto", 17), ("Frank how are you", 2), ("speak as frank", 2), ("hey frank what's up", 2),
+     ("how are you link", 3), ("ok data can you help me", 5)],
 )  # fmt: skip
 def test_a_name_that_is_an_everyday_word_or_nearly_one_is_still_found(text: str, owner: int) -> None:
     assert [set(each.owners) for each in EVERYDAY.mentions(text)] == [{owner}]
@@ -293,7 +301,7 @@ NAMESAKES = Names({1: ["Queen Elizabeth"], 2: ["Ada Lovelace", "Ada"], 3: ["Rei 
     [("Answer as Elizabeth Bennet", "Elizabeth Bennet"), ("Answer as Ada Yonath", "Ada Yonath"),
      ("Answer as Rei Kawakubo", "Rei Kawakubo"), ("Answer as Ada Please", None), ("Answer as Ada Lovlas", None),
      ("Answer as Rei Yanami", None), ("Answer as Elizabeth II", None),
-     ("Is Ada ill?", None)],
+     ("Is Ada ill?", None), ("Kann Ada Klavier spielen?", None), ("Is Ada Catholic?", None)],
 )  # fmt: skip
 def test_a_surname_tells_a_namesake_apart(text: str, stranger: str | None) -> None:
     assert NAMESAKES.stranger(text) == stranger
