@@ -12,8 +12,7 @@ import numpy as np
 
 from tests.studies import common
 from tests.studies.bootstrap import DRAWS, Interval
-from tests.studies.hycora_capacity import FACTS, SPACES, WORDS
-from tests.studies.hycora_capacity import ROLES as CROWDS
+from tests.studies.hycora_capacity import FACTS, WORDS
 from tests.studies.hycora_capacity import Cell as Crowd
 from tests.studies.hycora_figures import ROLES, untrained_likeness
 from tests.studies.hycora_newcomers import AMOUNTS, METHODS, TARGETS, TURNS, Newcomers
@@ -64,7 +63,7 @@ def _listed(*lines: str) -> str:
 
 
 def _seeds(results: Results) -> str:
-    one = ", so no interval here holds what another seed would change"
+    one = ", so the intervals do not cover what another seed would change"
     return f"{len(results.seeds)}{one if len(results.seeds) == 1 else ''}"
 
 
@@ -72,7 +71,7 @@ def _measured(results: Results, study: "Study") -> str:
     if not results.seeds:
         return "Not measured yet."
     questions = results.tokens.shape[1]
-    return f"{study.exchanges} exchanges each at most, {questions} test questions, seeds measured: {_seeds(results)}."
+    return f"At most {study.exchanges} exchanges each, {questions} test questions, seeds measured: {_seeds(results)}."
 
 
 # tables
@@ -167,7 +166,7 @@ def _findings(results: Results) -> Iterator[str]:
             found = results.interval(measure, HYCORA.name, over=other.name)
             zero = ", which has none by definition" if (other, name) == (SHARED, "distinctness") else ""
             yield f"{name}: **HyCoRA {_stands(found)} {other.name}**{zero} ({found.shown(signs='+.3f')})."
-    yield f"By likelihood: {_ranked(results)} (≈: not told apart from the next); the paper has HyCoRA first."
+    yield f"Ranked by likelihood: {_ranked(results)} (≈: no significant difference). The paper ranks HyCoRA first."
 
 
 def _of_the_shipped(results: Results, shipped: "Study") -> Iterator[str]:
@@ -177,10 +176,10 @@ def _of_the_shipped(results: Results, shipped: "Study") -> Iterator[str]:
 
 def _collapse(results: Results, cast: "Study") -> str:
     alike, start = results.told_apart(HYCORA.name), untrained_likeness(cast.bank.base.shapes, HYCORA, len(cast.people))
-    verdict = "collapsed: all A are one" if alike > COLLAPSED else "not collapsed"
-    way = "closer" if alike > start else "further apart"
-    return (f"The mean cosine of HyCoRA's A between characters is {alike:.2f}: {verdict}; the training brought them "
-           f"{way} than the {start:.2f} of a network that has learned nothing.")  # fmt: skip
+    verdict = "collapsed, all A are one" if alike > COLLAPSED else "not collapsed"
+    way = "closer together" if alike > start else "further apart"
+    return (f"The mean cosine of HyCoRA's A between characters is {alike:.2f} ({verdict}); an untrained network has "
+            f"{start:.2f}, so training brought them {way}.")  # fmt: skip
 
 
 def _ranked(results: Results) -> str:
@@ -190,7 +189,7 @@ def _ranked(results: Results) -> str:
 
 
 def _stands(found: Interval) -> str:
-    return "beats" if found.low > 0 else "is beaten by" if found.high < 0 else "is not told apart from"
+    return "beats" if found.low > 0 else "is beaten by" if found.high < 0 else "does not differ significantly from"
 
 
 def _reached(arrivals: Arrivals) -> Iterator[str]:
@@ -200,33 +199,35 @@ def _reached(arrivals: Arrivals) -> Iterator[str]:
         best, alike = found
         share = arrivals.share(best, amount)
         met = "reached" if share.mean <= target else "missed"
-        others = f"; not told apart: {', '.join(alike)}" if alike else ""
+        others = f"; no significant difference: {', '.join(alike)}" if alike else ""
         yield (f"A newcomer with {amount} exchanges: {share.shown(signs='.3f')} of the base's perplexity by *{best}*, "
-               f"mean of {len(arrivals.people)} newcomers (at most {target}: {met}){others}.")  # fmt: skip
+               f"mean of {len(arrivals.people)} newcomers (target {target}: {met}){others}.")  # fmt: skip
 
 
 def _held(cells: Sequence[Crowd]) -> Iterator[str]:
-    """What the most roles that were tried in every space tell."""
-    whole = [roles for roles in CROWDS if sum(cell.roles == roles for cell in cells) == len(SPACES)]
-    if whole:
-        told = [f"{cell.told / cell.asked:.0%} with d_c {cell.embedding} and k {cell.bottleneck}"
-                for cell in cells if cell.roles == whole[-1]]  # fmt: skip
-        yield (f"Of {whole[-1]} synthetic roles with nothing but e_c to tell them apart, so many facts are told in a "
-               f"wording that was not trained: {', '.join(told)} (chance {1 / WORDS:.0%}).")  # fmt: skip
+    """What the most roles that were tried in each space recall."""
+    most = {(cell.embedding, cell.bottleneck): cell for cell in sorted(cells, key=lambda cell: cell.roles)}
+    told = [f"{cell.told / cell.asked:.0%} by {cell.roles} roles with d_c {cell.embedding} and k {cell.bottleneck}"
+            for cell in most.values()]  # fmt: skip
+    if told:
+        yield (f"Facts recalled in an untrained wording, where only e_c tells roles apart: {', '.join(told)} "
+               f"(chance {1 / WORDS:.0%}).")  # fmt: skip
 
 
 TEXT = """\
 # Do characters that share one half of a block keep what is their own?
 
 `make study-hycora DATA=FOLDER`, written {date}. HyCoRA ([arXiv 2511.08017](https://arxiv.org/abs/2511.08017)) on
-Character-LLM's six characters, the default base, rank 8: at most {exchanges} exchanges each, {probes} of them kept
-aside to stop a training by; what is reported is {questions} other questions a character, which nothing was trained or
-stopped on. Some settings of the product were chosen with these questions in view ([decisions](../decisions.md)).
-Seeds measured: {seeds}. *Distinctness* is how many nats a token a reply is less likely under the block of the nearest
-other character, everything else as it was; where all have one block it is zero. Intervals hold 95 % of {draws} draws
-of a bootstrap over characters, seeds and questions, and every way is read on the same draw. ROUGE-L and BLEU are of
-greedy replies of 64 tokens at most. Four characters whose voices lie further apart follow further down. Every
-reading that the figures are made of is a line of [hycora/*.jsonl](hycora).
+Character-LLM's six characters, with the default base and rank 8. Each character has at most {exchanges} exchanges;
+{probes} of them are probes, which only decide when a training stops. The figures are of {questions} further questions
+per character, on which nothing was trained or stopped. Some defaults of the product were chosen with these questions
+in view ([decisions](../decisions.md)). Seeds measured: {seeds}.
+
+*Distinctness*: how many nats a token less likely a reply is under the block of the nearest other character, with
+everything else unchanged. Where all share one block it is zero. Intervals hold 95 % of {draws} draws of a bootstrap
+over characters, seeds and questions; all ways are compared on the same draws. ROUGE-L and BLEU are of greedy replies
+of at most 64 tokens. A second set of four characters, whose voices differ more, follows below. Every reading behind
+the figures is a line of [hycora/*.jsonl](hycora).
 
 {findings}
 
@@ -238,31 +239,31 @@ reading that the figures are made of is a line of [hycora/*.jsonl](hycora).
 |---|---|---|---|---|---|---|
 {table}
 
-*Neeko* is the first row's blocks with a gate before them, which is given the question and no name, and finds whom it
-is put to for {gate:.0%} of them: what it mistakes costs likelihood, and naming the character (`--as`) brings it back
-to the first row. In every way of HyCoRA, but one of those that were tried, half the weight of a block is the first
-row's, a member's own part, unless its probes find that too dear ([cohorts](../cohorts.md)); cosine and best step are
-those of the training together. What of the distinctness comes from that part: see what was tried. How long a step
-takes: [benchmarks](../benchmarks.md).
+*Neeko* is the first row's blocks behind a gate, which gets the question without a name. The gate finds the right
+character for {gate:.0%} of the questions. Its mistakes cost likelihood; naming the character (`--as`) gives the first
+row again. In every HyCoRA row, except one in the table of what was tried, half the weight of a member's block is a
+part that it learned alone, as in the first row, unless its probes find that too expensive
+([cohorts](../cohorts.md)). Cosine and best step are those of the joint training. The table of what was tried shows how
+much of the distinctness comes from that part. [Benchmarks](../benchmarks.md) has the time of a step.
 
-## By how much HyCoRA is better (bold: the interval leaves out zero; likelihood and distinctness in nats a token)
+## How much better HyCoRA is (bold: the interval excludes zero; likelihood and distinctness in nats a token)
 
 | than | likelihood | distinctness | ROUGE-L | BLEU |
 |---|---|---|---|---|
 {pairs}
 
-The contrastive loss of equation 6, a sum over a batch's eight replies, is added to a likelihood that is a sum over
-their seven hundred tokens, and rises only after the first of two epochs. So with and without it are nearly one
-training here. The authors' program takes the mean of either, which weighs it some ninety times as much: see what was
-tried.
+The contrastive loss of equation 6 is a sum over the eight replies of a batch; it is added to a likelihood that is a
+sum over their seven hundred tokens, and it rises only after the first of two epochs. So training with it and without
+it is nearly the same here. The authors' program takes the mean of both, which weighs the contrastive loss about ninety
+times as much; that was tried, too.
 
 ## Character by character
 {characters}
 
-## The same with the four characters that ship with the project
+## The four characters that ship with the project
 
 {shipped}
-Most questions were put to all four of them, and everybody answers in words of one's own.
+Most questions were put to all four characters, and each answers in its own words.
 
 {starter_findings}
 
@@ -275,24 +276,24 @@ Most questions were put to all four of them, and everybody answers in words of o
 {starter_pairs}
 {starter_characters}
 
-## What was tried to make the half one's own, and to tune what it is compared with (seed 0)
+## What was tried to make one half a character's own, and to tune the rivals (seed 0)
 
 | way | settings | perplexity | likelihood over shared | distinctness | over independent | cosine of A | why |
 |---|---|---|---|---|---|---|---|
 {tried}
 
-More was tried on probes before this table, with figures, in [decisions](../decisions.md) ("The half that is one's
-own"), where the reasons are, too: whoever is trained beside the others learns what they say, told who speaks by the
-system message, so a shared half needs nothing of one's own to be as likely; and what tells characters apart in blocks
-that were trained alone is that they never saw the others' replies, which is why they are less likely, too.
+More was tried on probes before this table; [decisions](../decisions.md) has the figures ("The half that is one's
+own"), and the reasons. In short: a character that is trained beside others also learns what they say, told who speaks
+by the system message, so a shared block is as likely without anything of its own. Blocks trained alone are distinct
+because they never saw the others' replies, which also makes them less likely.
 
 ## What is written (Figure 4 of the paper)
 
 ![written halves](hycora-halves.svg)
 
-Where one half is written, t-SNE puts the roles apart at nearly every layer, Caesar beside Cleopatra, and leaves some of
-the last layers together; where both are, hardly anybody but Hermione Granger lies apart. The last panel is the cosine
-of A over all layers.
+With one written half, t-SNE separates the roles at nearly every layer (Caesar lies beside Cleopatra) and leaves some
+of the last layers together. With both halves written, hardly anybody but Hermione Granger is separate. The last panel
+is the cosine of A over all layers.
 
 ## Millions of numbers trained, by the number of roles (Figure 3 of the paper)
 
@@ -300,21 +301,26 @@ of A over all layers.
 |---|---|---|---|---|---|
 {parameters}
 
-Neeko trains what independent LoRA does. A member's own part is an independent LoRA beside what is trained together:
-with it HyCoRA trains more than anybody else, without it hardly more for many roles than for one. A block that is
-stored has the same size in every way: what is written for a character is an ordinary block.
+Neeko trains as many as independent LoRA. A member's own part is an independent LoRA beside the joint training: with it
+HyCoRA trains more numbers than any other way, without it hardly more for many roles than for one. Every way stores
+blocks of the same size, since what is written for a character is an ordinary block.
 
 ## Newcomers: each of the six after the other five, perplexity as a share of the bare base's
 
-Measured so far: {came} newcomers, seeds: {arrivals}. *fuse* merges the nearest residents' own blocks; *hyper* takes
-what a cohort of the five writes for somebody new, and learns e_c alone where there are exchanges (a shared block has
-none, and stays what it is); *hyper, profile* takes what a cohort that reads personas writes for the newcomer's
-(`--from-profile`; each step of its training leaves a fifth of the ids out); *expand* trains a block, from nothing or
-from one of these. The cohorts have learned from the five's exchanges and from the first {turns} turns of their
-conversations, once; the blocks that *fuse* merges, from the exchanges alone. As in the product, a training that starts
-from a cohort's block takes the preset `gentle`, every other one `standard`, all averaged over the steps; an eighth of
-the exchanges is kept aside, so that with 8 of them one probe may keep a `standard` training at its start. Beethoven has
-57 exchanges where 64 are said.
+Measured so far: {came} newcomers, seeds: {arrivals}.
+
+- *fuse* merges the blocks of the nearest residents.
+- *hyper* takes the block that a cohort of the five writes for a newcomer, and learns e_c alone where there are
+  exchanges. A shared block has no e_c and stays as it is.
+- *hyper, profile* takes the block that a persona-reading cohort writes from the newcomer's profile (`--from-profile`);
+  each step of that cohort's training leaves a fifth of the ids out.
+- *expand* trains a block, from scratch or from one of these.
+
+The cohorts learned from the five's exchanges and the first {turns} turns of their conversations, once; the blocks that
+*fuse* merges learned from the exchanges alone. As in the product, a training that starts from a cohort's block takes
+the preset `gentle`, every other one `standard`; all keep a mean over the steps. An eighth of the exchanges become
+probes, so with 8 exchanges a single probe may keep a `standard` training at its start. Beethoven has 57 exchanges
+instead of 64.
 
 | method | 0 exchanges | 1 | 4 | 8 | 16 | 64 |
 |---|---|---|---|---|---|---|
@@ -326,11 +332,11 @@ the exchanges is kept aside, so that with 8 of them one probe may keep a `standa
 
 ## How many roles an embedding holds
 
-Synthetic roles of {facts} facts each, a word out of {words} per fact, with nothing but e_c to tell them apart: one
-system message for all. Told: the right word is the likeliest (chance 1/{words}), in a wording of the question that
-was trained, and in one that was not. Every role is seen equally often.
+Each synthetic role has {facts} facts, each one word out of {words}. Only e_c tells the roles apart: all have the same
+system message. A fact is recalled if its word is the likeliest (chance 1/{words}), asked in a wording of the question
+that was trained, or in another one. Every role is seen equally often.
 
-| roles | d_c of the embedding | bottleneck k | told, trained wording | told, another wording | steps |
+| roles | d_c of the embedding | bottleneck k | recalled, trained wording | recalled, another wording | steps |
 |---|---|---|---|---|---|
 {capacity}
 """
