@@ -7,7 +7,7 @@ from typing import Any
 
 from registry.errors import UsageError
 from registry.heldout import Split, split
-from registry.names import is_a_name, slug, spaced
+from registry.names import NO_NAME, is_a_name, slug, spaced
 from registry.profile import LONGEST_NAME, Profile, load_profile
 
 TEMPLATE = """\
@@ -43,9 +43,10 @@ def scaffold(name: str, folder: Path) -> list[Path]:
     """
     stem = slug(name)
     name = spaced(name).strip()
-    if not stem or not is_a_name(name) or len(name) > LONGEST_NAME:
-        raise UsageError(f"{name!r} cannot be a name: use letters on one line, {LONGEST_NAME} at most, and begin with "
-                         f"neither / nor -.")  # fmt: skip
+    if not is_a_name(name) or len(name) > LONGEST_NAME:
+        raise UsageError(f"{name!r} cannot be a name: it {NO_NAME}, {LONGEST_NAME} characters at most.")
+    if not stem:
+        raise UsageError(f"{name!r} cannot be a name of files: it needs a letter or a digit.")
     profile, dialogues = folder / f"{stem}.yaml", folder / f"{stem}.jsonl"
     if taken := [path.name for path in (profile, dialogues) if path.exists()]:
         raise UsageError(f"{taken[0]} is already there: choose another folder with --out.")

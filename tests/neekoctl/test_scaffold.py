@@ -17,7 +17,7 @@ def test_what_is_written_is_a_profile_of_that_name(name: str, tmp_path: Path) ->
     assert load_profile(profile).name == name.replace("\u3000", " ").strip()
 
 
-@pytest.mark.parametrize("name", ["Anna " * 20, "!!", "/as"])
+@pytest.mark.parametrize("name", ["Anna " * 20, "!!", "/as", "::x", "a##[b"])
 def test_what_cannot_be_a_name_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be a name"):
         scaffold(name, tmp_path)
