@@ -25,7 +25,7 @@ from registry.names import fold
 from registry.profile import Profile, load_profile
 from registry.seals import digest
 from registry.store import Registry
-from registry.tables import Bank, Character
+from registry.tables import Bank, Character, Dialogue
 
 if TYPE_CHECKING:
     from recipes.task import Made
@@ -157,9 +157,15 @@ def _member(registry: Registry, word: str) -> Person:
 
 
 def _resident(registry: Registry, row: Character) -> Person:
-    talks = [{"messages": each.messages} for each in dialogues(registry, row)]
+    talks = dialogues(registry, row)
     if not talks:
         raise UsageError(f"No dialogues of {row.name} are kept: name its profile file instead.")
+    return _as_it_was(row, talks)
+
+
+def _as_it_was(row: Character, kept: Sequence[Dialogue]) -> Person:
+    """A resident's profile from what is kept of it."""
+    talks = [{"messages": each.messages} for each in kept]
     try:
         return Profile.model_validate({**row.description, "dialogues": talks}), row
     except ValidationError:  # of a bundle, or of a time when less was asked of a profile
@@ -168,7 +174,7 @@ def _resident(registry: Registry, row: Character) -> Person:
 
 def _learners(registry: Registry, members: Sequence[Character], screen: Screen) -> list[Person]:
     """Those who have something to learn from still; who has not is told, and stays out."""
-    whole = [_resident(registry, row) for row in members if dialogues(registry, row)]
+    whole = [_as_it_was(row, talks) for row in members if (talks := dialogues(registry, row))]
     found = [(profile, row) for profile, row in whole if split(profile.dialogues).train]
     if idle := {row.name for row in members} - {profile.name for profile, _ in found}:
         screen.say(f"nothing to learn from any more, so not in the next version: {', '.join(sorted(idle))}")

@@ -71,8 +71,8 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}" + "s" * (number != 1)
 
 
-def nearest(name: str, known: Iterable[str]) -> list[str]:
-    """Up to `NEAREST_SHOWN` of the known names that look most like `name`, best first."""
+def nearest(name: str, known: Iterable[str], cutoff: int = NEAREST_CUTOFF) -> list[str]:
+    """Up to `NEAREST_SHOWN` of the known names that look most like `name`, best first; `cutoff` of 100 at least."""
     from rapidfuzz import fuzz, process  # late: only a miss needs it
 
     hits = process.extract(
@@ -80,6 +80,6 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
         {full: fold(full) for full in known},
         scorer=fuzz.WRatio,
         limit=NEAREST_SHOWN,
-        score_cutoff=NEAREST_CUTOFF,
+        score_cutoff=cutoff,
     )
     return [full for _, _, full in hits]

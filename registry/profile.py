@@ -4,7 +4,6 @@ Knows nothing of models, ranks or the database, nor of how files are read.
 
 import hashlib
 import json
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -21,13 +20,14 @@ from pydantic import (
 )
 
 from registry.errors import Fault, ProfileError
-from registry.names import CONTROLS, NO_NAME, fold, is_a_name, spaced
+from registry.names import CONTROLS, NO_NAME, fold, is_a_name, nearest, spaced
 from registry.profile_text import Line, Location, Reading, broken, place
 
 LARGEST_PROFILE = 4 * 2**20  # bytes; a profile is prose, long dialogues belong in the .jsonl
 LARGEST_DIALOGUES = 128 * 2**20
 LONGEST_NAME = 80
 EMPTY = "must not be empty"
+KEY_CUTOFF = 70  # of 100, for keys: there are few, so that many a word is a little like one
 
 
 def _printable(text: str) -> str:
@@ -176,7 +176,7 @@ def _sentence(detail: Any) -> str:
     """What to do, in place of pydantic's wording, for the faults people really make."""
     kind, context, location = detail["type"], detail.get("ctx", {}), detail["loc"]
     if kind == "extra_forbidden":
-        meant = get_close_matches(str(location[-1]).lower(), _keys_at(location), n=1)
+        meant = nearest(str(location[-1]), _keys_at(location), KEY_CUTOFF)
         return "is not a known key" + (f"; did you mean `{meant[0]}`?" if meant else "")
     if kind == "value_error":
         return str(context["error"])

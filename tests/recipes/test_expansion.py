@@ -12,7 +12,7 @@ from recipes.base_model import load_base
 from recipes.block import fresh_block
 from recipes.exchanges import Messages, PromptForm, with_system
 from recipes.expansion import expand
-from recipes.likelihood import score, scored_under
+from recipes.likelihood import nll_under, score
 from recipes.recipe import load_recipe
 from recipes.scores import mean_nll, perplexity
 from recipes.task import Task
@@ -97,7 +97,7 @@ def test_too_few_probes_to_stop_by_are_measured_and_said(task: Task) -> None:
     settings = load_recipe("quick", [*SETTINGS, "patience=1", "fewest_probes=2"])
     made = expand(replace(task, heldout=[talk("Who, then?", "Zq zq?")], recipe=settings))
     probes = replace(task, heldout=[talk("Who, then?", "Zq zq?")]).probes()
-    before, after = (mean_nll(scored_under(task.bank, block, probes)) for block in (None, made.block))
+    before, after = (nll_under(task.bank, block, probes) for block in (None, made.block))
     assert (made.nll_before, made.nll_after) == (before, after)
     assert made.best_step == made.steps == 6
     assert made.reason == (

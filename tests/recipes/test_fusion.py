@@ -13,11 +13,10 @@ from recipes.block import Block, Pair, fresh_block
 from recipes.exchanges import Messages, PromptForm, with_system
 from recipes.expansion import expand, inherited, warm
 from recipes.fusion import LARGEST_WEIGHT, PASSES, TUNED_ON, fuse
-from recipes.likelihood import scored_under
+from recipes.likelihood import nll_under
 from recipes.merging import Part
 from recipes.recipe import Merging, load_recipe
 from recipes.running import Progress
-from recipes.scores import mean_nll
 from recipes.task import Lineage, Neighbour, Task
 from registry.errors import NeekoError, UsageError
 
@@ -54,7 +53,7 @@ def task(bank: Bank) -> Iterator[Task]:
 
 
 def nll(task: Task, block: Block | None) -> float:
-    return mean_nll(scored_under(task.bank, block, task.probes()))
+    return nll_under(task.bank, block, task.probes())
 
 
 def test_a_fused_block_is_the_merge_of_its_neighbours_and_says_so(task: Task) -> None:
@@ -111,7 +110,7 @@ def test_tuning_begins_with_the_weights_it_says(task: Task) -> None:
     lopsided = [replace(each, weight=weight) for each, weight in zip(task.neighbours, weights, strict=True)]
     plain = replace(task, neighbours=lopsided, merging=Merging(method="ties"))
     rows = task.rows()[:TUNED_ON]
-    start = mean_nll(scored_under(task.bank, fuse(plain).block, rows))
+    start = nll_under(task.bank, fuse(plain).block, rows)
     assert fuse(replace(plain, tune=True)).details["merge"]["tuned_from"] == pytest.approx(start, abs=1e-5)
 
 

@@ -11,10 +11,9 @@ from recipes.bank import Bank
 from recipes.block import Block
 from recipes.cohort import Learning
 from recipes.cohort_recipe import CohortRecipe
-from recipes.likelihood import scored_under
+from recipes.likelihood import nll_under
 from recipes.own_part import completed, own_checkpoint, own_parts
 from recipes.running import Progress, Run
-from recipes.scores import mean_nll
 from registry.errors import TrainingFailed
 from tests.recipes.test_cohort import bank, members, recipe
 
@@ -40,7 +39,7 @@ def test_whose_training_failed_is_told(learning: Learning, monkeypatch: pytest.M
 
 
 def nll(learning: Learning, block: Block, owner: int) -> float:
-    return mean_nll(scored_under(learning.bank, block, learning.members[owner].probes))
+    return nll_under(learning.bank, block, learning.members[owner].probes)
 
 
 def same(one: Block, two: Block) -> bool:
