@@ -76,4 +76,6 @@ def shown(document: dict[str, Any]) -> None:
         served = "" if each["served"] else "  [dim]served by another block[/]"
         console.print(f"  {shades}  {escape(each['character'])}{served}")
     if document["collapsed"] and document["kind"] == "hycora":
-        console.print("[yellow]The written halves are nearly one: the roles have collapsed (`--set pace_ids=10`).[/]")
+        console.print(
+            "[yellow]The written halves are nearly one: the roles have collapsed (`--set contrast=26` draws them apart).[/]"
+        )

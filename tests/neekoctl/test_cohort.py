@@ -1,10 +1,12 @@
 """`neekoctl cohort` and `--strategy hyper` on a village of three: trained together, materialised, left alone by whoever
 comes after, upgraded only where nobody loses."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from sqlmodel import select, update
 
 from neekoctl.render import TrainingScreen
@@ -143,6 +145,9 @@ def test_the_gate_is_judged_by_those_who_lived_here(neekoctl, registry: Registry
 
 def test_a_cohort_may_be_of_newcomers(neekoctl, home: Path, tmp_path: Path) -> None:
     files = [write_profile(tmp_path, name) for name in NAMES]
+    profile = yaml.safe_load(files[0].read_text(encoding="utf-8"))
+    files[0] = files[0].with_suffix(".json")
+    files[0].write_text(json.dumps(profile), encoding="utf-8")
     words = [word for file in files for word in ("--character", file)]
     document = trained(neekoctl, *words, "--kind", "shared")
     assert [row["nll_before"] for row in document["members"]] == [None] * 3
