@@ -31,7 +31,7 @@ def trained(document: dict[str, Any]) -> None:
     console.print(f"[{colour}]Untouched: {proof['identical']} of {proof['others']} others.[/]")
     compared = [row for row in document["members"] if row["nll_before"] is not None]
     if worse := [row["character"] for row in compared if row["switched"] and not row["passes"]]:
-        told = f"Less likely than under the block before, and by no chance: {', '.join(worse)}."
+        told = f"Less likely than under the block before, beyond what a check lets pass: {', '.join(worse)}."
         console.print(f"[yellow]{escape(told)}[/]")
     if any(row["switched"] for row in compared):
         console.print("[dim]The blocks they had are in the history: `neekoctl log`, `neekoctl rollback REV`.[/]")
@@ -73,9 +73,10 @@ def shown(document: dict[str, Any]) -> None:
     for place, each in enumerate(document["members"]):
         line = document["likeness"][place] if document["likeness"] else []
         shades = "".join(SHADES[min(4, max(0, round(4 * value)))] * 2 for value in line)
-        served = "" if each["served"] else "  [dim]served by another block[/]"
-        console.print(f"  {shades}  {escape(each['character'])}{served}")
+        elsewhere = "served by another block" if each["here"] else "lives here no more"
+        console.print(f"  {shades}  {escape(each['character'])}{'' if each['served'] else f'  [dim]{elsewhere}[/]'}")
     if document["collapsed"] and document["kind"] == "hycora":
         console.print(
-            "[yellow]The written halves are nearly one: the roles have collapsed (`--set contrast=26` draws them apart).[/]"
+            "[yellow]The written halves are nearly one: the roles have collapsed. "
+            "`--set contrast=26 --set contrast_start=0` draws them apart.[/]"
         )

@@ -23,7 +23,7 @@ from neekoctl.measuring import baseline, recorded, scored
 from neekoctl.routing import texts_of
 from neekoctl.settling import Spoken, measure_probes, onboarded, refit_gate, store_block, words_of
 from neekoctl.stage import Stage, set_stage
-from neekoctl.underway import Screen, refuse_full_disk, renewing, reporting, training
+from neekoctl.underway import RESUMABLE, Screen, refuse_full_disk, renewing, reporting, training
 from recipes.scores import Score, mean_nll, perplexity
 from registry.cohorts import flush, next_version, put_cohort, sweep
 from registry.roles import refuse_another_encoder
@@ -70,7 +70,7 @@ def _together(stage: Stage, group: Group, spoken: Sequence[Spoken], reservations
     renew, residents = renewing(registry, reservations), registry.residents(bank=group.bank)
     screen.say(f"witnessing the residents before: {len(residents)}")
     before = bear_witness(stage, residents, renew, THOROUGH)
-    with training(registry.layout, name, group.wanted.resume, screen):
+    with training(registry.layout, name, group.wanted.resume, screen) as kept:
         run = _learned(stage, group, spoken, renew, screen, registry.layout.checkpoint(name))
         arrivals = _arrivals(stage, group, run, spoken, reservations, renew, screen)
         moving = [each for each in arrivals if each.passes or not group.upgrades]
@@ -80,6 +80,9 @@ def _together(stage: Stage, group: Group, spoken: Sequence[Spoken], reservations
                 registry.release(each.reservation)
         if moving:
             _commit(stage, group, run, moving, finding, readings)
+            kept()
+        elif registry.layout.checkpoints_of(name):
+            screen.say(f"Nobody may switch. {RESUMABLE}")
     return run, arrivals, moving, finding
 
 

@@ -150,7 +150,7 @@ def _recruit(registry: Registry, wanted: Wanted, recipe: CohortRecipe, bank: Ban
 
 def _member(registry: Registry, word: str) -> Person:
     """A profile file, or a resident as its profile was."""
-    if Path(word).suffix in (".yaml", ".yml", ".json") and not registry.answers_to(word):
+    if (Path(word).is_file() or Path(word).suffix in (".yaml", ".yml", ".json")) and not registry.answers_to(word):
         profile = load_profile(Path(word))
         return profile, namesake(registry, profile)
     return _resident(registry, registry.resident(word))

@@ -100,7 +100,7 @@ def _make_and_commit(
     residents, depth = _residents(registry, plan), _depth(plan)
     screen.say(f"witnessing the residents before: {len(residents)}")
     before = bear_witness(stage, residents, renew, depth)
-    with training(registry.layout, plan.digest, plan.request.resume, screen):
+    with training(registry.layout, plan.digest, plan.request.resume, screen) as kept:
         made = _strategy(plan.request.strategy)(task)
         made, reservation, digest, probes = _stored(stage, plan, made, reservation, spoken, screen)
         screen.say(f"witnessing the residents after: {len(residents)}")
@@ -108,6 +108,7 @@ def _make_and_commit(
         finding, readings = compare(before, after), [*first_reading(probes), *read(registry, residents, after)]
         registry.renew(reservation)
         row = registry.commit(reservation, onboarded(stage, plan, made, digest, probes, finding, spoken, readings))
+        kept()
     gate = refit_gate(registry, [plan.profile.name], spoken.texts, screen, accept=plan.request.accept_gate)
     return {**_document(row, plan, made, finding, time.monotonic() - started), "gate": gate}
 

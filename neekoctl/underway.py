@@ -48,21 +48,20 @@ def refuse_full_disk(stage: Stage, ranks: int, runs: int = 1) -> None:
 
 
 @contextmanager
-def training(layout: Layout, run: str, resume: bool, screen: Screen) -> Iterator[None]:
-    """From the checkpoints of a run, or without them at the beginning. At the end, when what was made is kept, they are
-    gone; an error on the way is noted as `RESUMABLE` when it has left one."""
+def training(layout: Layout, run: str, resume: bool, screen: Screen) -> Iterator[Callable[[], None]]:
+    """From the checkpoints of a run, or without them at the beginning. Gives what is to be called once what was made is
+    kept: then they are gone. An error on the way is noted as `RESUMABLE` when it has left one."""
     kept = layout.checkpoints_of(run)
     if resume:
         screen.say("going on from where a run stopped" if kept else "nothing to resume: starting at the beginning")
     else:
         _clear(kept)
     try:
-        yield
+        yield lambda: _clear(layout.checkpoints_of(run))  # of `auto` and of a cohort several
     except BaseException as error:
         if layout.checkpoints_of(run):
             error.add_note(RESUMABLE)
         raise
-    _clear(layout.checkpoints_of(run))  # of `auto` and of a cohort several
 
 
 def _clear(checkpoints: Sequence[Path]) -> None:

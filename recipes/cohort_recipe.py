@@ -42,14 +42,15 @@ class CohortRecipe(Recipe):
     @classmethod
     def _reads_to_write(cls, persona: bool, info: ValidationInfo) -> bool:
         if persona and info.data.get("generated") == "none":
-            raise PydanticCustomError("idle", "One block for all reads no personas: leave it out, or use --kind hycora")
+            raise PydanticCustomError("idle", "One block for all reads no personas: add --set persona=false")
         return persona
 
     @field_validator("id_dropout")
     @classmethod
     def _leaves_something(cls, dropped: float | None, info: ValidationInfo) -> float | None:
         if dropped and not info.data.get("persona"):
-            raise PydanticCustomError("idle", "Without a persona nothing is left of who speaks: add --set persona=true")
+            told = "Without a persona nothing is left of who speaks: add --set id_dropout=0, or --set persona=true"
+            raise PydanticCustomError("idle", told)
         return dropped
 
     @field_validator("contrast")

@@ -32,8 +32,8 @@ heldout_nll_after, seconds, tokens_per_second, parents, reason, certificate, gat
 | `check` | verdict, checked, left_out, revision, sections, characters, gate, tolerances |
 | `cohort train`, `cohort upgrade` | cohort, version, kind, base, members, steps, best_step, seconds, \
 tokens_per_second, certificate, gate |
-| `cohort list`, `cohort show` | cohort, version, kind, base, digest, whole, encoder, seed, created_at, members, recipe, \
-likeness, metrics, collapsed |
+| `cohort list`, `cohort show` | cohort, version, kind, base, digest, whole, encoder, seed, created_at, members, \
+recipe, likeness, metrics, collapsed |
 
 Fields in brackets are there where they apply: of a fusion, of `auto`, of a cohort, where the gate chose who answers.
 Likelihoods are in nats a token.

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from neekoctl.render import TrainingScreen
 from registry.cohorts import cohorts
 from registry.store import Registry
 from tests.neekoctl.cohorts import FAST, TWO, WORSE, trained
@@ -59,6 +60,23 @@ def test_an_upgrade_may_lose_what_check_yaml_allows(neekoctl, registry: Registry
     assert [row["switched"] for row in lenient["members"]] == [True, True]
     named = neekoctl("cohort", "upgrade", "founders", "--tolerance", "likelihod=1")
     assert (named.code, "no measure 'likelihod'" in named.err) == (2, True)
+
+
+def test_an_upgrade_that_nobody_passes_is_judged_again_and_not_trained_again(
+    neekoctl, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained(neekoctl, *TWO)
+    steps: list[int] = []
+    monkeypatch.setattr("recipes.running.CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(TrainingScreen, "progress", lambda _, progress: steps.append(progress.step))
+    refused = neekoctl("cohort", "upgrade", "founders", *WORSE)
+    assert "Nobody may switch. The state of its training is kept" in refused.err
+    assert registry.layout.checkpoints.is_dir() and steps
+    taken = steps.copy()
+    again = (*LENIENT, "--resume", "--json")
+    document = neekoctl("cohort", "upgrade", "founders", *WORSE, *again).document
+    assert ([row["switched"] for row in document["members"]], steps) == ([True, True], taken)
+    assert not list(registry.layout.checkpoints.glob("*"))
 
 
 def test_a_member_is_named_once_and_an_upgrade_takes_its_new_profile(neekoctl, registry: Registry,

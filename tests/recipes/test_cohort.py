@@ -89,7 +89,7 @@ def test_who_outlasts_the_others_has_batches_of_its_own(bank: Bank) -> None:
 
 
 @pytest.mark.parametrize(("changes", "told"), [({"batch": 1}, "add --set contrast=0"),
-                                               ({"id_dropout": 0.5}, "add --set persona=true")])  # fmt: skip
+                                               ({"id_dropout": 0.5}, "or --set persona=true")])  # fmt: skip
 def test_a_setting_that_would_do_nothing_is_refused(changes: dict[str, object], told: str) -> None:
     with pytest.raises(UsageError, match=told):
         recipe(**changes)
