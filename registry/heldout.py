@@ -51,15 +51,16 @@ def split(conversations: list[Conversation]) -> Split:
     """Keep aside the prompts that hash below `SHARE`: at least one when there are two, at most `MOST`, and no more
     than `LOST` allows, unless the first one costs as much."""
     aside = _aside(conversations)
-    train, probes = [], []
+    train, probes = list[Conversation](), dict[float, Probe]()
     for talk in conversations:
-        found = [turn for turn in range(0, len(talk.messages), 2) if prompt_hash(talk.messages[turn].content) in aside]
-        if not found:
+        hashes = [prompt_hash(turn.content) for turn in talk.messages[::2]]
+        if aside.isdisjoint(hashes):
             train.append(talk)
-        for turn in found:
-            probes.append(Probe(tuple(talk.messages[: turn + 1]), talk.messages[turn + 1].content))
-    probes.sort(key=_place)
-    return Split(train, _one_a_prompt(probes))
+        for turn, place in enumerate(hashes):
+            if place in aside:  # one a prompt is held at a time: a long talk repeats it, with all that went before
+                probe = Probe(tuple(talk.messages[: 2 * turn + 1]), talk.messages[2 * turn + 1].content)
+                probes[place] = min(probes.get(place, probe), probe, key=_words)
+    return Split(train, [probes[place] for place in sorted(probes)])
 
 
 def _aside(conversations: list[Conversation]) -> set[float]:
@@ -92,14 +93,6 @@ def _rare(holders: Mapping[float, set[int]], conversations: int) -> list[float]:
     return [place for _, place in dear[:1]]
 
 
-def _place(probe: Probe) -> tuple[float, list[str], str]:
-    """Where a probe stands among the others: by its hash, and by its words among those of one hash."""
-    said = [turn.content for turn in reversed(probe.prompt)]
-    return prompt_hash(said[0]), said, probe.reference
-
-
-def _one_a_prompt(probes: list[Probe]) -> list[Probe]:
-    first: dict[float, Probe] = {}
-    for probe in probes:
-        first.setdefault(prompt_hash(probe.prompt[-1].content), probe)
-    return list(first.values())
+def _words(probe: Probe) -> tuple[list[str], str]:
+    """What decides among those of one prompt."""
+    return [turn.content for turn in reversed(probe.prompt)], probe.reference

@@ -4,6 +4,7 @@ Knows nothing of models, ranks or the database, nor of how files are read.
 
 import hashlib
 import json
+from itertools import cycle
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -20,7 +21,7 @@ from pydantic import (
 )
 
 from registry.errors import Fault, ProfileError
-from registry.names import CONTROLS, NO_NAME, fold, is_a_name, nearest, spaced
+from registry.names import CONTROLS, JOINERS, NO_NAME, fold, is_a_name, nearest, spaced
 from registry.profile_text import Line, Location, Reading, broken, place
 
 LARGEST_PROFILE = 4 * 2**20  # bytes; a profile is prose, long dialogues belong in the .jsonl
@@ -61,9 +62,13 @@ class Conversation(Strict):
 
     @model_validator(mode="after")
     def alternates(self) -> Self:
-        roles = [message.role for message in self.messages]
-        if roles != ["user", "assistant"] * (len(roles) // 2):
-            raise ValueError("user and assistant must take turns, the user first and the assistant last")
+        turns = zip(self.messages, cycle(("user", "assistant")))  # noqa: B905  without end
+        wrong = next((place for place, (message, role) in enumerate(turns) if message.role != role), None)
+        if wrong is None and len(self.messages) % 2:
+            wrong = len(self.messages) - 1
+        if wrong is not None:
+            told = "user and assistant must take turns, the user first and the assistant last"
+            raise ValueError(f"{told}; messages.{wrong} does not")
         return self
 
 
@@ -97,7 +102,8 @@ class Profile(Strict):
     def printable(cls, value: str | list[str]) -> str | list[str]:
         for name in [value] if isinstance(value, str) else value:
             if not is_a_name(name):
-                raise ValueError(NO_NAME)
+                hidden = next((mark for mark in name if not mark.isprintable() and mark not in JOINERS), None)
+                raise ValueError(NO_NAME + (f"; it holds {ascii(hidden)}" if hidden else ""))
         return value
 
     @field_validator("aliases")
@@ -190,6 +196,7 @@ def _sentence(detail: Any) -> str:
         "int_type": "must be a whole number",
         "list_type": "must be a list",
         "model_type": "must be a mapping",
+        "string_unicode": "holds half a letter (\\ud800 to \\udfff); take that out",
         "literal_error": f"must be {context.get('expected')}",
     }
     return sentences.get(kind, str(detail["msg"]))
@@ -200,4 +207,6 @@ def _no_text(given: object, key: str | int) -> str:
         return EMPTY
     if isinstance(given, list) and key == "content":
         return "must be text, not a list of parts; join their texts into one"
+    if isinstance(given, dict):
+        return "must be text; put it in quotes if it holds a colon"
     return "must be text; put it in quotes if it looks like a number"

@@ -1,11 +1,12 @@
-"""The files an author writes (YAML, JSON, .jsonl) as plain values, and the line where each stands. Tells the files of
-other programs by name, and knows nothing of the schema.
+"""The files an author writes (YAML, JSON, .jsonl) as plain values, and the line where each stands. Knows nothing of
+the schema.
 
 YAML is composed by a SafeLoader whose scalars follow YAML 1.2's core schema, so `language: no` stays Norwegian;
 anchors and aliases are refused, which is what a YAML bomb is made of.
 """
 
 import json
+import os
 import re
 from bisect import bisect_left
 from dataclasses import dataclass
@@ -17,24 +18,20 @@ import yaml
 
 from registry.errors import Fault, ProfileError
 from registry.names import CONTROLS
+from registry.other_formats import PNG, no_conversations, of_a_program, picture
 
 DEEPEST_NESTING = 12  # the schema needs 6
 LONGEST_NUMBER = 20  # digits; a longer one is text, and no year
-PNG = b"\x89PNG\r\n\x1a\n"
+# A line of YAML 1.1 ends at these, too, and one of YAML 1.2 or JSON does not: while they are read, others stand there.
+BREAKS = {"\x85": "\U0001fffe", "\u2028": "\U0001ffff", "\u2029": "\U0002fffe"}
+HIDDEN, SHOWN = str.maketrans(BREAKS), str.maketrans({stands: mark for mark, stands in BREAKS.items()})
 UNREADABLE = re.compile(rf"{CONTROLS.pattern}|[\ufffe\uffff]")  # by YAML, which would not say in which line
 # JSON's escape of a letter in two halves, which YAML does not know; any other escape is matched to be stepped over.
 ESCAPED = re.compile(r"\\(?:u((?i:d[89ab])[0-9a-fA-F]{2}\\u(?i:d[c-f])[0-9a-fA-F]{2})|.)")
 
-# A quote within JSON's text is escaped, so that these find keys alone.
-CARD = re.compile(r'"(?:first_mes|mes_example)"\s*:|"spec"\s*:\s*"chara_card_')
-SHAREGPT = [re.compile(rf'"{key}"\s*:') for key in ("conversations", "from", "value")]
-
-ANEW = (
-    "write a profile with `neekoctl profile new NAME`, put the description into persona and the example dialogues "
-    "into the .jsonl (docs/recipes.md says how)"
-)
 ANCHORS = "anchors and aliases are not allowed; write the value out, or put text that begins with * or & in quotes"
-UNQUOTED = re.compile(r"cannot start any token|expected key|expected '-'|<block end>|mapping values are not allowed")
+LOST = re.compile(r"[ \t]+#[^\s#]")  # a comment to YAML, and hardly to an author: `Android #18`
+CUT_OFF = "what follows ` #` is a comment and would be lost; put the text in quotes, or a space behind the #"
 
 Location = tuple[str | int, ...]
 
@@ -52,7 +49,7 @@ class Line:
 
 @dataclass(frozen=True)
 class _Source:
-    """A YAML text, and its lines as an editor counts them: to YAML, U+0085 and U+2028 end a line, too."""
+    """A YAML text, and its lines as an editor counts them."""
 
     file: str
     text: str
@@ -91,10 +88,14 @@ class Reading:
 
     def document(self, largest: int) -> Any:
         """The file as plain values. Raises ProfileError at once when it is no YAML."""
-        text = read_text(self.path, largest)
-        _refuse_another_format(text, Line(self.path.name, None))
+        text, whole = read_text(self.path, largest), Line(self.path.name, None)
+        if told := of_a_program(text):
+            raise broken(whole, told)
+        if self.path.suffix == ".jsonl":
+            raise broken(whole, "holds dialogues; name the profile that names it")
         if text.lstrip().startswith("{"):
             text = ESCAPED.sub(_joined, text)
+        text = text.translate(HIDDEN)
         source = _Source(self.path.name, text)
         if found := UNREADABLE.search(text):
             raise broken(source.line(found.start()), f"is not valid YAML: it holds {found[0]!r}; take that out")
@@ -102,7 +103,8 @@ class Reading:
             _refuse_bombs(source)
             root = yaml.compose(text, Loader=_CoreLoader)
         except yaml.MarkedYAMLError as error:
-            raise broken(source.of(error.problem_mark), _yaml_reason(error)) from error
+            opened = error.context_mark if error.context == "while scanning a quoted scalar" else None
+            raise broken(source.of(opened or error.problem_mark), _yaml_reason(error)) from error
         return None if root is None else self._plain(root, (), source)
 
     def _plain(self, node: yaml.Node, at: Location, source: _Source) -> Any:
@@ -110,6 +112,9 @@ class Reading:
         if isinstance(node, yaml.SequenceNode):
             return [self._plain(item, (*at, index), source) for index, item in enumerate(node.value)]
         if not isinstance(node, yaml.MappingNode):
+            plain = isinstance(node, yaml.ScalarNode) and not node.style
+            if plain and LOST.match(source.text, node.end_mark.index):
+                self.faults.append(Fault(str(self.lines[at]), ".".join(map(str, at)), CUT_OFF))
             return _scalar(node)
         mapping: dict[str, Any] = {}
         for key, item in node.value:
@@ -117,7 +122,7 @@ class Reading:
             if not isinstance(key, yaml.ScalarNode):
                 self.faults.append(Fault(str(where), "", "a key must be one word"))
                 continue
-            name = str(key.value)
+            name = str(key.value).translate(SHOWN)
             if name in mapping:
                 self.faults.append(Fault(str(where), name, "is given twice"))
             mapping[name] = self._plain(item, (*at, name), source)
@@ -134,7 +139,7 @@ class Reading:
         values: list[Any] = []
         for where, line in lines:
             try:
-                value = json.loads(line, object_pairs_hook=_no_key_twice)
+                value = json.loads(line.lstrip("\ufeff"), object_pairs_hook=_no_key_twice)
             except (ValueError, RecursionError) as error:
                 self.faults.append(Fault(str(where), "", f"is not valid JSON: {_json_reason(error)}"))
                 continue
@@ -144,16 +149,16 @@ class Reading:
 
     def _lines_beside(self, field: str, name: str, largest: int) -> list[tuple[Line, str]]:
         """Raises ProfileError: no file beside this one, none with anything in it, or not a value a line."""
-        text = read_text(self._path_beside(field, name), largest)
+        path = self._path_beside(field, name)
+        if not os.path.isfile(path):  # noqa: PTH113  a name too long for a file is none, too
+            raise broken(self.lines[(field,)], f"there is no file {name} beside the profile", field)
+        text = read_text(path, largest)
         numbered = enumerate(text.split("\n"), start=1)
         lines = [(Line(name, number), line) for number, line in numbered if line.strip()]
         if not lines:
             raise broken(self.lines[(field,)], "must hold at least 1", field)
-        where, first = lines[0]
-        is_array = first.lstrip().startswith("[")
-        _refuse_another_format(text if is_array else first, where)
-        if is_array:
-            raise broken(where, "is one JSON array; each line must be one conversation (docs/recipes.md has a script)")
+        if told := no_conversations(text):
+            raise broken(lines[0][0], told)
         return lines
 
     def _path_beside(self, field: str, name: str) -> Path:
@@ -191,7 +196,8 @@ def read_text(path: Path, largest: int) -> str:
         _refuse_unread(path, where, largest)
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise broken(where, "is not UTF-8 text; save it as UTF-8") from error
+        at = Line(where.file, error.object.count(b"\n", 0, error.start) + 1)
+        raise broken(at, "is not UTF-8 text; save it as UTF-8") from error
     except OSError as error:
         raise broken(where, f"cannot be read: {error.strerror}") from error
     if "\0" in text:
@@ -206,20 +212,10 @@ def _refuse_unread(path: Path, where: Line, largest: int) -> None:
     if path.exists() and not path.is_file():
         raise broken(where, "is not a regular file")
     with path.open("rb") as stream:
-        if stream.read(len(PNG)) == PNG:
-            raise broken(where, f"is a PNG picture; if it is a character card, {ANEW}")
-    if (size := path.stat().st_size) > largest:
-        raise broken(where, f"has {size / 2**20:.0f} MiB; at most {largest / 2**20:.0f} MiB are read")
-
-
-def _refuse_another_format(text: str, where: Line) -> None:
-    """Raises ProfileError for JSON that another program wrote."""
-    if not text.lstrip().startswith(("{", "[")):
-        return
-    if CARD.search(text):
-        raise broken(where, f"is a character card; {ANEW}")
-    if all(key.search(text) for key in SHAREGPT):
-        raise broken(where, "holds ShareGPT's conversations; docs/recipes.md has a script that makes a .jsonl of them")
+        if told := picture(stream.read(len(PNG))):
+            raise broken(where, told)
+    if path.stat().st_size > largest:
+        raise broken(where, f"has more than {largest / 2**20:.0f} MiB; no more are read")
 
 
 def _refuse_bombs(source: _Source) -> None:
@@ -239,8 +235,11 @@ def _refuse_bombs(source: _Source) -> None:
 def _yaml_reason(error: yaml.MarkedYAMLError) -> str:
     if error.context in ("while scanning an alias", "while scanning an anchor"):
         return ANCHORS
-    hint = "; put the text in quotes, or mend the indentation" if UNQUOTED.search(error.problem or "") else ""
-    return f"is not valid YAML: {error.problem}{hint}"
+    problem = error.problem or ""
+    if "another document" in problem:
+        return "holds two documents; take out the second ---"
+    hint = "" if "tab character" in problem else "; put the text in quotes, or mend the indentation"
+    return f"is not valid YAML: {problem}{hint}"
 
 
 def _joined(escape: re.Match[str]) -> str:
@@ -251,7 +250,7 @@ def _joined(escape: re.Match[str]) -> str:
 def _scalar(node: yaml.Node) -> Any:
     match node.tag.rpartition(":")[2]:
         case "str":
-            return str(node.value)
+            return str(node.value).translate(SHOWN)
         case "null":
             return None
         case "bool":
@@ -268,4 +267,8 @@ def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _json_reason(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "nested too deep"
-    return error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+    if not isinstance(error, json.JSONDecodeError):
+        return str(error)
+    if error.msg == "Extra data" and error.doc[error.pos :].strip() == ",":
+        return "take out the comma at its end"
+    return f"{error.msg.removesuffix(' at')} (column {error.colno})"

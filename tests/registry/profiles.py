@@ -14,6 +14,7 @@ INLINE = "dialogues: [{messages: [{role: user, content: Who?}, {role: assistant,
 WITH_TEXT = "must be text; put it in quotes if it looks like a number"
 BESIDE = "must name a .jsonl file beside the profile"
 ONE_LINE = "must be one printable line without ##[ that does not begin with /, - or ::"
+CUT_OFF = "what follows ` #` is a comment and would be lost; put the text in quotes, or a space behind the #"
 NESTED = "is nested deeper than 12 levels"
 ANCHORS = "anchors and aliases are not allowed; write the value out, or put text that begins with * or & in quotes"
 QUOTES = "; put the text in quotes, or mend the indentation"
@@ -21,7 +22,7 @@ NO_MAPPING = "must be a mapping with `name`, `persona` and `dialogues`"
 ANEW = ("write a profile with `neekoctl profile new NAME`, put the description into persona and the example dialogues "
         "into the .jsonl (docs/recipes.md says how)")  # fmt: skip
 SHAREGPT = "holds ShareGPT's conversations; docs/recipes.md has a script that makes a .jsonl of them"
-TURNS = "user and assistant must take turns, the user first and the assistant last"
+TURNS = "user and assistant must take turns, the user first and the assistant last; messages"
 
 
 def write(folder: Path, text: str | bytes = GOOD, talks: str | bytes = TALK, name: str = "moth.yaml") -> Path:

@@ -11,8 +11,10 @@ import yaml
 
 from registry.errors import ProfileError
 from registry.profile import Profile, json_schema, load_profile
+from registry.profile_text import BREAKS
 from tests.registry.profiles import (
     BESIDE,
+    CUT_OFF,
     GOOD,
     INLINE,
     ONE_LINE,
@@ -33,13 +35,26 @@ def test_a_key_that_would_steer_a_terminal_is_shown_and_not_obeyed(tmp_path: Pat
 
 def test_a_file_in_another_format_fills_no_screen(tmp_path: Path) -> None:
     with pytest.raises(ProfileError) as caught:
-        read(tmp_path, talks='{"conversations": []}\n' * 3000)
+        read(tmp_path, talks='{"messages": [], "speaker": "Moth"}\n' * 3000)
     assert len(caught.value.faults) >= 3000
     assert str(caught.value).count("\n") < 60
     assert f"and {len(caught.value.faults) - 40} more" in str(caught.value)
 
 
 # what is read
+
+
+@pytest.mark.parametrize("mark", BREAKS)
+def test_a_mark_that_ends_no_line_moves_no_text(tmp_path: Path, mark: str) -> None:
+    block = GOOD.replace("lives in a lamp", f"|\n  lives {mark} in{mark}style: a lamp{mark}")
+    assert read(tmp_path, block).persona == f"lives {mark} in{mark}style: a lamp"
+    written = {"name": "Moth", "persona": f"lives {mark} in{mark}a lamp", "dialogues": "moth.jsonl"}
+    assert read(tmp_path, json.dumps(written, ensure_ascii=False)).persona == written["persona"]
+
+
+def test_a_comment_that_looks_like_one_is_passed_over(tmp_path: Path) -> None:
+    assert read(tmp_path, GOOD.replace("Moth", "Moth # of the lamp") + "#18\n").name == "Moth"
+    assert read(tmp_path, GOOD.replace("Moth", '"Moth #18" #')).name == "Moth #18"
 
 
 def test_a_letter_that_json_writes_in_two_halves_is_read(tmp_path: Path) -> None:
@@ -168,9 +183,9 @@ WRONG = [
     (GOOD.replace("Moth", "'-m'"), f"moth.yaml line 1: name: {ONE_LINE}"),
     (GOOD.replace("Moth", "'::error::m'"), f"moth.yaml line 1: name: {ONE_LINE}"),
     (GOOD.replace("Moth", "'##[error]m'"), f"moth.yaml line 1: name: {ONE_LINE}"),
-    (GOOD.replace("Moth", '"Mo\\nth"'), f"moth.yaml line 1: name: {ONE_LINE}"),
-    (GOOD.replace("Moth", '"Mo\\0th"'), f"moth.yaml line 1: name: {ONE_LINE}"),
-    (GOOD.replace("Moth", '"Mo\\u200bth"'), f"moth.yaml line 1: name: {ONE_LINE}"),
+    (GOOD.replace("Moth", '"Mo\\nth"'), f"moth.yaml line 1: name: {ONE_LINE}; it holds '\\n'"),
+    (GOOD.replace("Moth", '"Mo\\0th"'), f"moth.yaml line 1: name: {ONE_LINE}; it holds '\\x00'"),
+    (GOOD.replace("Moth", '"Mo\\u200bth"'), f"moth.yaml line 1: name: {ONE_LINE}; it holds '\\u200b'"),
     (GOOD.replace("Moth", '"\\u0301"'), f"moth.yaml line 1: name: {ONE_LINE}"),
     (GOOD.replace("lives in a lamp", '"a\\e[2J"'),
      "moth.yaml line 2: persona: must not hold the control character '\\x1b'"),
@@ -185,6 +200,10 @@ WRONG = [
     (GOOD + "aliases:\n  - Dusty\n  - 3\n", f"moth.yaml line 6: aliases.1: {WITH_TEXT}"),
     (GOOD + "facts: {a: b}\n", "moth.yaml line 4: facts: must be a list"),
     (GOOD + "facts: ['']\n", "moth.yaml line 4: facts.0: must not be empty"),
+    (GOOD + "facts:\n  - Born: 1871\n",
+     "moth.yaml line 5: facts.0: must be text; put it in quotes if it holds a colon"),
+    (GOOD.replace("Moth", "Moth #18"), f"moth.yaml line 1: name: {CUT_OFF}"),
+    (GOOD + "facts:\n  - Was #1 in dust.\n", f"moth.yaml line 5: facts.0: {CUT_OFF}"),
     (GOOD + "era: 1727\n", "moth.yaml line 4: era: must be a mapping"),
     (GOOD + "era: {until: 1e3}\n", "moth.yaml line 4: era.until: must be a whole number"),
     (GOOD + "era: {until: true}\n", "moth.yaml line 4: era.until: must be a whole number"),
@@ -210,9 +229,13 @@ def test_a_wrong_value_is_one_fault_with_its_line_and_field(tmp_path: Path, text
 
 
 BROKEN = [
-    ('{"messages": [}\n', ": is not valid JSON: Expecting value"),
-    ("hello\n", ": is not valid JSON: Expecting value"),
-    (TALK.strip() + "," + "\n", ": is not valid JSON: Extra data"),
+    ('{"messages": [}\n', ": is not valid JSON: Expecting value (column 15)"),
+    ("hello\n", ": is not valid JSON: Expecting value (column 1)"),
+    (TALK.strip() + "," + "\n", ": is not valid JSON: take out the comma at its end"),
+    (TALK.strip() + "]" + "\n", f": is not valid JSON: Extra data (column {len(TALK)})"),
+    (TALK.replace("Who?", "\t"), ": is not valid JSON: Invalid control character (column 44)"),
+    (TALK.replace("Who?", "\\ud83d"),
+     ": dialogues.1.messages.0.content: holds half a letter (\\ud800 to \\udfff); take that out"),
     ("[" * 100_000 + "\n", ": is not valid JSON: nested too deep"),
     ("[]\n", ": dialogues.1: must be a mapping"),
     ("3\n", ": dialogues.1: must be a mapping"),
@@ -227,9 +250,9 @@ BROKEN = [
      ": dialogues.1.messages.0.content: must be text, not a list of parts; join their texts into one"),
     (talk(("user", 3), ("assistant", "x")), f": dialogues.1.messages.0.content: {WITH_TEXT}"),
     (talk(("system", "x"), ("assistant", "x")), ": dialogues.1.messages.0.role: must be 'user' or 'assistant'"),
-    (talk(("assistant", "x"), ("user", "x")), f": dialogues.1: {TURNS}"),
-    (talk(("user", "x"), ("user", "x")), f": dialogues.1: {TURNS}"),
-    (talk(("user", "x"), ("assistant", "x"), ("user", "x")), f": dialogues.1: {TURNS}"),
+    (talk(("assistant", "x"), ("user", "x")), f": dialogues.1: {TURNS}.0 does not"),
+    (talk(("user", "x"), ("user", "x")), f": dialogues.1: {TURNS}.1 does not"),
+    (talk(("user", "x"), ("assistant", "x"), ("user", "x")), f": dialogues.1: {TURNS}.2 does not"),
 ]  # fmt: skip
 
 
@@ -266,7 +289,7 @@ def test_an_empty_jsonl_is_a_fault_of_the_profile(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"\x00\x01", TALK.encode() + b"\xe9\n"])
 def test_a_binary_jsonl_is_refused(tmp_path: Path, content: bytes) -> None:
     (found,) = faults(write(tmp_path, GOOD, content))
-    assert found.startswith("moth.jsonl: is ")
+    assert found.startswith(("moth.jsonl: is ", "moth.jsonl line 1: is ", "moth.jsonl line 2: is "))
 
 
 @pytest.mark.parametrize(
@@ -296,7 +319,8 @@ def test_dialogues_outside_the_folder_or_of_another_kind_are_not_opened(tmp_path
 def test_dialogues_that_cannot_be_opened_are_one_fault(tmp_path: Path, name: str) -> None:
     (tmp_path / "loop.jsonl").symlink_to("loop.jsonl")
     (tmp_path / "folder.jsonl").mkdir()
-    assert len(faults(write(tmp_path, GOOD.replace("moth.jsonl", name)))) == 1
+    (found,) = faults(write(tmp_path, GOOD.replace("moth.jsonl", name)))
+    assert found.startswith("moth.yaml line 3: dialogues: ")
 
 
 # many faults
@@ -309,7 +333,7 @@ def test_all_faults_are_told_at_once_in_file_order_with_their_lines(tmp_path: Pa
     )
     talks = "{broken\n" + TALK + "\n" + '{"messages": []}\n' + talk(("user", ""), ("system", "x"))
     assert faults(write(tmp_path, text, talks)) == [
-        "moth.jsonl line 1: is not valid JSON: Expecting property name enclosed in double quotes",
+        "moth.jsonl line 1: is not valid JSON: Expecting property name enclosed in double quotes (column 2)",
         "moth.jsonl line 4: dialogues.1.messages: must hold at least 2",
         "moth.jsonl line 5: dialogues.2.messages.0.content: must not be empty",
         "moth.jsonl line 5: dialogues.2.messages.1.role: must be 'user' or 'assistant'",

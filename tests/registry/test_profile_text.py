@@ -30,6 +30,9 @@ from tests.registry.profiles import (
     write,
 )
 
+AT_END = f"is not valid YAML: found unexpected end of stream{QUOTES}"
+NO_COLON = f"is not valid YAML: could not find expected ':'{QUOTES}"
+
 # files of other programs
 
 PARTS = {"name": "Moth", "description": "A moth.", "first_mes": "*flutters*", "mes_example": "<START>", "scenario": ""}
@@ -73,6 +76,37 @@ def test_a_jsonl_that_is_one_array_is_told_so_once(tmp_path: Path, indent: int |
     assert faults(write(tmp_path, GOOD, f"\n{array}\n")) == [expected]
 
 
+@pytest.mark.parametrize(
+    ("talks", "told"),
+    [
+        ({"instruction": "Who?", "input": "", "output": "Dust!"}, "holds instruction, input, output and no `messages`"),
+        ({"prompt": "Who?", "chosen": "Dust!", "rejected": "No."}, "holds prompt, chosen, rejected and no `messages`"),
+        ({}, "holds a value and no `messages`"),
+        ("Who?", "holds a value and no `messages`"),
+    ],
+    ids=["instructions", "preferences", "nothing", "words"],
+)
+def test_lines_that_are_no_conversations_are_told_so_once(tmp_path: Path, talks: object, told: str) -> None:
+    expected = f"moth.jsonl line 1: {told}; each line must be one conversation (docs/recipes.md has a script)"
+    assert faults(write(tmp_path, GOOD, f"{json.dumps(talks)}\n" * 100)) == [expected]
+
+
+def test_conversations_of_several_lines_are_told_so_once(tmp_path: Path) -> None:
+    spread = f"{json.dumps(json.loads(TALK), indent=2)}\n" * 24
+    expected = "begins a value of several lines; each line must be one conversation (docs/recipes.md has a script)"
+    assert faults(write(tmp_path, GOOD, spread)) == [f"moth.jsonl line 1: {expected}"]
+
+
+def test_dialogues_are_no_profile(tmp_path: Path) -> None:
+    write(tmp_path)
+    told = "moth.jsonl: holds dialogues; name the profile that names it"
+    assert faults(tmp_path / "moth.jsonl") == [told]
+
+
+def test_files_with_a_byte_order_mark_may_be_put_together(tmp_path: Path) -> None:
+    assert len(read(tmp_path, GOOD, f"\ufeff{TALK}\ufeff{TALK}").dialogues) == 2
+
+
 @pytest.mark.parametrize("key", ["scenario", "description", "greeting", "first_mes"])
 def test_no_key_is_offered_for_one_unlike_it(tmp_path: Path, key: str) -> None:
     assert faults(write(tmp_path, f"{GOOD}{key}: x\n")) == [f"moth.yaml line 4: {key}: is not a known key"]
@@ -108,11 +142,23 @@ CONVERTED = [["Who\u2028are you?\n\nTell\nme.", "Dust! 🦊"], ["Who?", "Dust!"]
 
 @pytest.mark.parametrize("chats", [CHATS, f"[{','.join(CHATS[1:].split(chr(10))[1:])}]"], ids=["lines", "array"])
 def test_the_script_in_the_docs_makes_valid_dialogues_of_whatever_chats_there_are(tmp_path: Path, chats: str) -> None:
-    docs = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
-    (script,) = re.findall(r"```python\n(.*?)```", docs, flags=re.DOTALL)
-    done = subprocess.run([sys.executable, "-c", script], input=chats.encode(), capture_output=True, check=True)
+    done = _convert(chats)
     found = read(tmp_path, GOOD, done.stdout).dialogues
     assert [[turn.content for turn in each.messages] for each in found] == CONVERTED
+    assert done.stderr.decode().count("has no question with a reply, and is left out") == 2
+
+
+def test_the_script_in_the_docs_guesses_nobodys_part(tmp_path: Path) -> None:
+    chat = {"conversations": [{"from": "human", "value": "Who?"}, {"from": "bard", "value": "Dust!"}]}
+    done = _convert(json.dumps(chat))
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"Conversation 1: who is 'bard'? Add that to ROLES" in done.stderr
+
+
+def _convert(chats: str) -> subprocess.CompletedProcess[bytes]:
+    docs = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"```python\n(.*?)```", docs, flags=re.DOTALL)
+    return subprocess.run([sys.executable, "-c", script], input=chats.encode(), capture_output=True, check=False)
 
 
 # what is no YAML that is read
@@ -125,10 +171,11 @@ def test_the_script_in_the_docs_makes_valid_dialogues_of_whatever_chats_there_ar
         ("# nothing yet\n", f"moth.yaml line 1: {NO_MAPPING}"),
         ("- name: Moth\n", f"moth.yaml line 1: {NO_MAPPING}"),
         ("Moth\n", f"moth.yaml line 1: {NO_MAPPING}"),
-        (GOOD + "---\n" + GOOD, "moth.yaml line 4: is not valid YAML: "),
+        (GOOD + "---\n" + GOOD, "moth.yaml line 4: holds two documents; take out the second ---"),
         (GOOD + "\tstyle: dry\n", "moth.yaml line 4: is not valid YAML: "),
         (GOOD + "facts: [a, b\n", "moth.yaml line 5: is not valid YAML: "),
-        (GOOD + "style: 'open\n", "moth.yaml line 5: is not valid YAML: "),
+        (GOOD + "style: 'open\nfacts: []\n", f"moth.yaml line 4: {AT_END}"),
+        (GOOD.replace("lives", "|\nlives"), f"moth.yaml line 4: {NO_COLON}"),
         (GOOD + "style: a: b\n", "moth.yaml line 4: is not valid YAML: "),
         (GOOD + 'style: "a\x01b"\n', "moth.yaml line 4: is not valid YAML: it holds '\\x01'; take that out"),
         (GOOD + "facts: " + "[" * 5000 + "]" * 5000, f"moth.yaml line 4: {NESTED}"),
@@ -140,14 +187,15 @@ def test_the_script_in_the_docs_makes_valid_dialogues_of_whatever_chats_there_ar
         (GOOD + "era: &e {until: 1}\n", f"moth.yaml line 4: {ANCHORS}"),
         (GOOD + "facts: &f [*f]\n", f"moth.yaml line 4: {ANCHORS}"),
         ("a: &a [x, x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}, *{a}]\n" for a, b in zip("abcdefghij", "bcdefghijk", strict=True)), f"moth.yaml line 1: {ANCHORS}"),  # fmt: skip  # noqa: E501
-        (GOOD.encode("utf-16"), "moth.yaml: is not UTF-8 text; save it as UTF-8"),
-        (GOOD.encode() + b"style: caf\xe9\n", "moth.yaml: is not UTF-8 text; save it as UTF-8"),
+        (GOOD.encode("utf-16"), "moth.yaml line 1: is not UTF-8 text; save it as UTF-8"),
+        (GOOD.encode() + b"style: caf\xe9\n", "moth.yaml line 4: is not UTF-8 text; save it as UTF-8"),
         (b"\x89PNG\r\n\x1a\n\0\0", f"moth.yaml: is a PNG picture; if it is a character card, {ANEW}"),
         (b"PK\x03\x04\0\0", "moth.yaml: is a binary file, not text"),
     ],
     ids=[
         "empty", "only a comment", "a list", "a word", "two documents", "a tab", "open list", "open quote",
-        "two colons", "control character", "5000 lists deep", "a million brackets", "mappings deep", "dashes deep",
+        "block at the margin", "two colons", "control character",
+        "5000 lists deep", "a million brackets", "mappings deep", "dashes deep",
         "anchor", "alias", "anchored mapping", "itself", "billion laughs", "utf-16", "latin-1", "picture", "archive",
     ],
 )  # fmt: skip
@@ -232,14 +280,14 @@ def test_a_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
 def test_200_megabytes_are_refused_unread(tmp_path: Path) -> None:
     with (tmp_path / "moth.yaml").open("wb") as stream:
         stream.truncate(200 * 2**20)
-    assert faults(tmp_path / "moth.yaml") == ["moth.yaml: has 200 MiB; at most 4 MiB are read"]
+    assert faults(tmp_path / "moth.yaml") == ["moth.yaml: has more than 4 MiB; no more are read"]
 
 
 def test_a_huge_jsonl_is_refused_unread(tmp_path: Path) -> None:
     path = write(tmp_path)
     with (tmp_path / "moth.jsonl").open("wb") as stream:
         stream.truncate(LARGEST_DIALOGUES + 2**20)
-    assert faults(path) == ["moth.jsonl: has 129 MiB; at most 128 MiB are read"]
+    assert faults(path) == ["moth.jsonl: has more than 128 MiB; no more are read"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read every file: run the tests as another user")
