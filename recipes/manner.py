@@ -12,8 +12,10 @@ PART = r"(?:voice|style|tone|manner|role|part|person|character)"  # that somebod
 SPEAK = r"(?:answer|speak|reply|respond|act|talk|write|pose|role-?\s?play|rp|go on|continue)"
 PLAY = rf"(?:{SPEAK}|answers|speaks|explain|say|tell me(?!\s+about)|play|sing|pretend)"
 AS = rf"(?:as(?:\s+(?:if|though)\s+you\s+(?:were|are))?|in\s+the\s+{PART}\s+of)"
+VIEW = r"(?:why|what|who|how|if|that|you|i|we|they)"  # of what is liked: "tell me why you like Ada"
 ORDER = (  # unless a statement leads up to it: "people listen to"
-    rf"{PLAY}\b[^.!?,;]{{0,80}}?\b(?:{AS}|like)|(?:talk|speak|chat|listen)\s+(?:to|with)"
+    rf"{PLAY}\b[^.!?,;]{{0,80}}?\b{AS}|{PLAY}\b(?:(?!\b{VIEW}\b)[^.!?,;]){{0,80}}?\blike"
+    r"|(?:talk|speak|chat|listen)\s+(?:to|with)"
     r"|(?:switch|change|connect|hand)(?:\s+(?:me|us))?(?:\s+(?:over|back))?\s+(?:to|with)|(?:over|back)\s+to"
     r"|let|bring(?:\s+(?:in|me|back))?|summon|fetch|get\s+me|give\s+me|put\s+on|ask|be|become"
 )
@@ -23,10 +25,23 @@ ALONE = r"^\W*as|[,;:—-]\s*as|\b(?:now|then|but|and|or|rather|only|no)\s+as"  
 ABROAD = (
     r"\b(?:sprich|antworte|rede|schreib|spiel|parle|réponds|écris|joue|habla|responde|escribe|actúa)\b[^.!?,;]{0,80}?"
     r"\b(?:als|wie|comme|como)|^\W*(?:als|comme|como|en\s+tant\s+que)|[,;:]\s*(?:als|comme|como)"
-    r"|扮演|作为|以|让|请|找|问|叫"
+    r"|(?<!我)(?<!我[要想来])(?:扮演|作为)|(?<![所可])以|(?:^|[\s，。！？,.!?请想能]|可以|我要)(?:让|请|找|问|叫)"
+    r"|你(?:现在|就)?是|[想要][和跟与]"
 )
 CALL = re.compile(
     rf"(?:\b(?P<order>{ORDER})|\b(?:{WISH})|\b(?P<cast>{CAST})|(?P<alone>{ALONE})|{ABROAD}){DEAR}",
+    re.IGNORECASE,
+)
+HANDED = re.compile(r"(?:let|bring|fetch|get|give|ask|i\s+want|i\s+need)\b", re.IGNORECASE)  # calls that have an end:
+OVER = re.compile(  # "let Ada answer", "ask Ada what", and not "let Ada have it", "I want Ada dead"
+    rf"\s*(?:$|[^\w\s'’]|(?:please|now|here|back|in|over|instead|again|to(?!\s+(?:the|a|my)\b)|and|or|not|today|then|about|if"
+    rf"|what|why|how|who|where|when|whether|this|that|{PLAY}|teach|show|take|finish|handle|try|join|decide|do|help)\b)",
+    re.IGNORECASE,
+)
+MY_PART = re.compile(  # that the user takes: "can I be Ada", "let me be Ada", "may I talk to you as Ada"
+    r"\b(?:i|me|we|us)\b(?:(?!\b(?:you|your|some\w+|any\w+|who)\b)[^.!?,;:—])*\b(?:(?:be|being|become|play|playing)"
+    rf"|(?:play|playing|{SPEAK}(?:ing)?\b[^.!?,;:—]{{0,20}}?)\s+as){DEAR}|\b(?:talk|speak)(?:ing)?\s+to\s+you\s+as{DEAR}"
+    rf"|\bas\s+(?:if|though)\s+i\s+(?:was|were){DEAR}|\b(?:it|this)(?:\s+is|['’]s)\s+(?:only\s+|just\s+)?(?:me|i),\s*$",
     re.IGNORECASE,
 )
 IN_THE_GUISE = re.compile(rf"\b{SPEAK}\b[^.!?,;]{{0,80}}?\b{AS}{DEAR}", re.IGNORECASE)
@@ -46,6 +61,12 @@ BELIEVED = re.compile(  # "I think you are Ada", "if you are Ada"
 OTHERS_WISH = re.compile(  # "he would like to talk to", "my mother wants to talk to"
     r"\b(?:(?:he|she|they|people)\b(?:(?!\b(?:i|we)\b)[^,;:—])*|(?!(?:is|us)\b)\w+s\s+)\bto\s*$", re.IGNORECASE
 )
+DUTY = re.compile(  # "I have to talk to", "I tried to", "it was hard to"; not "it is time to"
+    r"\b(?:have|has|had|going|went|tried|about|how|remember|promised?|too\s+\w+"
+    r"|(?:it\s+(?:is|was)|it['’]s|is\s+it|was\s+it)\s+(?!time|your|my)\w+)(?:\s+(?:me|us))?\s+to\s*$",
+    re.IGNORECASE,
+)
+MAY_I = ("can", "could", "may", "might", "shall", "will")  # ask for somebody, where "should I" asks for advice
 LAST_TWO = re.compile(r"[\w']+|[^\w\s]")
 CORRECTION = re.compile(
     r"(?:(?<!is )(?<!was )\bno|\bactually|\brather|\bi\s+mean(?:t)?|\bsorry|\bwait|\bbut|\binstead)[\s,:—-]*$", re.I
@@ -63,7 +84,7 @@ UNWANTED = (
 )
 REFUSAL = re.compile(
     r"(?:\bnot|\bno\s+longer|\binstead\s+of|\brather\s+than|\bstop\s+being|\b(?:any|every)(?:one|body)\s+but|\bexcept"
-    rf"|\bnever|\bwithout|\byou\s+are\s+no|\b(?:{UNWANTED})|不要|别)(?:\s+(?:as|like|to|with|be|being|the))*\s*$",
+    rf"|\bnever|\bwithout|\byou\s+are\s+no|\b(?:{UNWANTED})|(?:不[要想用许]|别)(?:再?[让请找问叫以]|扮演|作为|[和跟与])?)(?:\s+(?:as|like|to|with|be|being|the))*\s*$",
     re.IGNORECASE,
 )
 ABOUT = re.compile(
@@ -91,11 +112,17 @@ TO_ONE = re.compile(  # behind a name without a comma: "ada what do you think"
     re.IGNORECASE,
 )
 OF_ONE = re.compile(  # before one: "how are you ada", "are you sure ada"
-    r"\b(?:(?:how|where|who|what)\b[^.!?,;]*\byou|you\b[^.!?,;]*\b(?:that|it|now|today|then|there|sure)|tell me more"
+    r"\b(?:(?:how|where|who|what)\b[^.!?,;]*\byou(?:\s+(?:think|say|mean|want|need|feel|doing))?"
+    r"|you\b[^.!?,;]*\b(?:that|it|now|today|then|there|sure)|tell me more"
     r"|thanks|thank you|bye|goodbye|your turn)\s*$",
     re.IGNORECASE,
 )
 ACTED = re.compile(rf"\*[^*\n]{{0,100}}\b(?:to|at|towards?){DEAR}", re.IGNORECASE)  # "*turns to Ada* Well?"
+APPOSED = re.compile(  # before a comma and a name that are no address: "my sister, Anna, left"
+    r"\W*(?:(?:even|so|and|but)\s+)?(?:my|our|his|her|their|your|the|an?|one)(?:\s+(?!(?:is|was|are|were)\b)[\w'-]+){1,3},\s*",
+    re.IGNORECASE,
+)
+TOLD_MORE = re.compile(r",\s*(?:who|whose|whom)\b", re.IGNORECASE)  # behind one: "Sven, who loves carrots"
 TO_WHOM = re.compile(r"\W*(?:to|for)\s*", re.IGNORECASE)  # "to ada: how are you"
 ITEM = re.compile(r"[ \t]*(?:[-*•]|\d{1,3}[.)])[ \t]+")  # of a list
 JOINT = re.compile(r"\s+(?:and|or|&|und|oder|et|ou|y|o)\s+", re.IGNORECASE)
@@ -116,6 +143,8 @@ def manner(text: str, start: int, end: int) -> Manner:
     """Of a name, titles included, in a tidied text."""
     before, after = sentence_until(text, start), sentence_from(text, end)
     possessive = is_possessive(text, end)
+    if MY_PART.search(before):
+        return Manner.NAMED
     called = _is_borrowed(before, after) if possessive else _is_called(before, text[end : end + REACH])
     refused = not possessive and REFUSAL.search(before)
     if refused or called and NEGATED.search(before) and "why" not in before.lower().split():
@@ -151,6 +180,8 @@ def _is_called(before: str, after: str) -> bool:
         return not TOLD_OF.match(after)
     if IN_THE_GUISE.search(before):
         return True
+    if HANDED.match(call[0]) and not OVER.match(after):
+        return False
     further = before[: call.start()]
     is_statement = bool(call["order"]) and is_told(further)
     is_belief = bool(call["cast"]) and (bool(BELIEVED.search(further)) or after.lstrip().startswith("?"))
@@ -160,13 +191,15 @@ def _is_called(before: str, after: str) -> bool:
 def is_told(before: str) -> bool:
     """Whether what stands before an order makes it a statement: "people", "I", but not "can I"; "he wants to"."""
     *_, first, last = ["", "", *LAST_TWO.findall(before.lower())]
-    if last in ("i", "we", "you"):  # "can I", "don't we", and not "I"
+    if last in ("i", "we"):  # "can I", "don't we", and not "I"
+        return first not in MAY_I and not first.endswith("n't")
+    if last == "you":
         return first not in words_in("auxiliaries") and not first.endswith("n't")
     if last in ("can", "will", "shall"):  # "you shall be"
         return first != "you"
     begins_a_clause = not last[:1].isalpha() or last in words_in("openers") or last.endswith("n't")
     is_told_another = first in words_in("salutations")  # "ok sherlock let ada answer"
-    return not (begins_a_clause or is_told_another) or bool(OTHERS_WISH.search(before))
+    return not (begins_a_clause or is_told_another) or bool(OTHERS_WISH.search(before) or DUTY.search(before))
 
 
 def _is_corrected(before: str, after: str) -> bool:
@@ -184,6 +217,8 @@ def is_set_apart(text: str, start: int, end: int) -> bool:
     greets = {word.key for word in words(before)} <= words_in("greetings") | words_in("salutations")
     at_front = greets and not is_possessive(text, end) and not (behind[:1].isalnum() or behind[:1] in tuple(GOES_ON))
     at_back = before.rstrip().endswith(tuple(COMMAS)) and behind[:1] in ("", *COMMAS, *STOPS)
+    if behind[:1] in COMMAS and (APPOSED.fullmatch(before) or TOLD_MORE.match(behind)):
+        at_back = False
     return at_front or at_back or bool(TO_WHOM.fullmatch(before)) and behind[:1] in (":", "：")
 
 
@@ -200,10 +235,20 @@ def is_spoken_to(text: str, start: int, end: int) -> bool:
     if is_possessive(text, end):
         return False
     greets = {word.key for word in words(before)}
-    hailed = bool(greets) and greets <= words_in("salutations")
-    asked = greets <= words_in("greetings") | words_in("salutations") and bool(TO_ONE.match(behind))
+    hailed = bool(greets) and greets <= words_in("salutations") and not _is_told_of(text, start, end)
+    asked = greets <= words_in("greetings") | words_in("salutations") and bool(TO_ONE.match(behind.lstrip(", ")))
     at_back = bool(OF_ONE.search(before)) and behind[:1] in ("", *STOPS)
     return hailed or asked or at_back or bool(ACTED.search(before))
+
+
+def _is_told_of(text: str, start: int, end: int) -> bool:
+    """Whether what follows a salutation and a name is no more said to somebody: "ok ada left", "hey rain is coming"."""
+    after = text[end : end + REACH]
+    if TOLD_OF.match(after) and not YOU.search(sentence_from(text, end)):
+        return True
+    behind = after.lstrip()
+    is_a_word = text[start:end] in words_in("common")
+    return is_a_word and not (TO_ONE.match(behind) or behind[:1] in ("", *STOPS, *COMMAS))
 
 
 def is_joined(text: str, before: int, start: int) -> bool:

@@ -6,7 +6,7 @@ quoted, or the quotation all that is said.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from math import inf
@@ -45,11 +45,12 @@ QUOTED = re.compile(
     re.DOTALL,
 )
 MARKS_OF_SPEECH = str.maketrans(dict.fromkeys('"“”„«»「」', " "))
-I_SAY = re.compile(
-    r"\W*(?:i\s+(?:say|said|(?:ask|whisper|shout|answer|call|murmur|mutter|laugh)(?:ed)?|tell|told|reply|replied|smiled?"
-    r"|nod(?:ded)?)\b.*)?",
+I_SAY = re.compile(  # or I do something beside it, but take in what others said
+    r"\W*(?:i\s+(?!(?:read|hear|heard|saw|see|wrote|write|know|knew|think|thought|found|find|want|need|like|love|have|had|got"
+    r"|mean|meant|am|do)\b)[a-z]+\b.*)?",
     re.I | re.S,
 )
+TALK_TO = re.compile(r"\b(?:(?:talk|speak|chat)\s+(?:to|with)|switch\s+(?:over\s+|back\s+)?to)\s+$", re.IGNORECASE)
 CASTING = (r"(?:(?i:answer|speak|reply|respond|act|talk|pose|role-?\s?play|rp|go on|continue)\b[^.!?,;]{0,80}?\b(?i:as)"
            r"|(?i:(?:act|speak|talk)\s+like|pretend\s+to\s+be|switch\s+to))(?:\s+(?i:the))?")  # fmt: skip
 CALLING = r"(?i:you\s+are(?:\s+now)?|let|talk\s+to|speak\s+to|chat\s+with|ask)"  # or so one speaks to whoever is there
@@ -97,12 +98,12 @@ class Names:
         bare = key[1:] if key[:1] == ("the",) else ()  # "hello doctor" is said to The Doctor
         for whole in {key, bare, *_retyped(" ".join(key)), *(each for part in key for each in _retyped(part))} - {()}:
             self._whole.setdefault(whole[:LONGEST_NAME], set()).add(owner)
-        for before, part in zip([None, *parts], parts if len(parts) > 1 else (), strict=False):
+        for place, part in enumerate(parts if len(parts) > 1 else ()):
             if name[part.start : part.end].islower() and not name.islower():
                 self._between.setdefault(part.key, set()).add(owner)
-            elif len(part.key) >= SHORTEST_PART and not part.key.isdigit() and _stands_alone(before, part):
+            elif len(part.key) >= SHORTEST_PART and not part.key.isdigit() and _stands_alone(key, place):
                 self._parts.setdefault(part.key, set()).add(owner)
-                if before is None or before.key in words_in("titles"):
+                if not place or key[place - 1] in words_in("titles"):
                     self._given.add(part.key)
 
     def mentions(self, text: str) -> list[Mention]:
@@ -245,11 +246,16 @@ def _retyped(name: str) -> Iterator[tuple[str, ...]]:
         yield from (tuple(pieces), ("".join(pieces),), ("-".join(pieces),))
 
 
-def _stands_alone(before: Word | None, part: Word) -> bool:
-    """Whether a part of a name may stand for the whole: no place that somebody is of, and no everyday epithet."""
-    if before is None:
+def _stands_alone(name: Sequence[str], place: int) -> bool:
+    """Whether a part of a name may stand for the whole: no place that somebody is of, and no everyday word of an
+    epithet ("The Boy Who Lived"), nor one behind others ("Iron Man"), which "Snow" in "Jon Snow" is not."""
+    part, bare = name[place], [each for each in name if each not in words_in("titles")]
+    before = name[place - 1] if place else ""
+    if before in ("of", "who") or before == "the" and _is_everyday(part):
+        return False
+    if part in words_in("titles") or not (_is_a_word(part) if name[0] == "the" else _is_everyday(part)):
         return True
-    return before.key != "of" and not (before.key == "the" and _is_everyday(part.key))
+    return name[0] != "the" and (part == bare[0] or part == bare[-1] and not all(map(_is_everyday, bare)))
 
 
 def _is_everyday(word: str) -> bool:
@@ -303,6 +309,6 @@ def _is_a_name(text: str, word: Word, whole: bool = False) -> bool:
     if (whole or is_written_as_one) and is_set_apart(text, word.start, word.end):
         return True
     if not is_written_as_one:
-        return False
+        return bool(TALK_TO.search(before))
     inside = _is_inside(text, word) and (whole or word.key not in words_in("titles"))
     return inside or bool(CALL.search(before))

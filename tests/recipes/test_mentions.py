@@ -195,7 +195,8 @@ def test_spoken_to_is_told_from_spoken_about(text: str, manners: list[tuple[set[
      "What do you think about that Caesar?", "Did you know that Caesar?", "Are you sure Caesar?", "Tell me more Caesar",
      "to caesar: how are you", "Hello there Caesar", "Good night Caesar", "Hiya Caesar", "So Caesar what now?",
      "hmm caesar what do you think", "Caesar is that you?", "caesar what's up", "No Caesar, that's wrong",
-     "كيف حالك، Caesar؟", "क्या हाल है, Caesar।", '12" pizza, Caesar, or the 14" one?'],
+     "كيف حالك، Caesar؟", "क्या हाल है, Caesar।", '12" pizza, Caesar, or the 14" one?', "what do you think caesar",
+     "hey caesar loved your speech", "caesar, can you help me", "I have an idea, Caesar, let's go"],
 )  # fmt: skip
 def test_whoever_is_spoken_to_needs_no_comma(text: str) -> None:
     assert found(text) == [({1}, "ADDRESSED")]
@@ -222,7 +223,20 @@ def test_whoever_is_spoken_to_needs_no_comma(text: str) -> None:
      ("as Caesar said, numbers matter", "NAMED"), ("It rained, as Caesar had foreseen", "NAMED"),
      ("As Caesar would say, numbers matter", "NAMED"), ("Reply as soon as Caesar comes", "NAMED"),
      ("I like generals, e.g. Caesar.", "NAMED"), ("I don't need Caesar's help", "NAMED"),
-     ("Why do you speak in Caesar's voice?", "TOPIC")],
+     ("Why do you speak in Caesar's voice?", "TOPIC"),
+     ("I have to talk to Caesar tomorrow.", "NAMED"), ("I tried to talk to Caesar but he ran away.", "NAMED"),
+     ("Let Caesar have his crown back.", "NAMED"), ("I want Caesar dead", "NAMED"),
+     ("You have to let Caesar go.", "NAMED"),
+     ("I need Caesar for my project.", "NAMED"), ("Should I ask Caesar to the feast?", "NAMED"),
+     ("Tell me why you like Caesar.", "TOPIC"), ("It is time to let Caesar speak", "CALLED"),
+     ("I want Caesar to answer", "CALLED"), ("Ask Caesar what he saw", "CALLED"), ("Give me Caesar, please", "CALLED"),
+     ("Can I be Caesar?", "NAMED"), ("Let me be Caesar.", "NAMED"), ("I'd like to be Caesar.", "NAMED"),
+     ("Can I talk to you as Caesar?", "NAMED"), ("I want to play as Caesar.", "NAMED"), ("It's me, Caesar.", "NAMED"),
+     ("I want you to be Caesar", "CALLED"), ("Your brother, Caesar, misses you.", "NAMED"),
+     ("I have a dog, Caesar, who loves carrots.", "NAMED"), ("ok caesar said we should leave", "NAMED"),
+     ("所以Caesar很聪明", "NAMED"), ("我要扮演Caesar", "NAMED"), ("不要扮演Caesar", "REFUSED"),
+     ("别让Caesar回答", "REFUSED"),
+     ("你现在是Caesar", "CALLED"), ("请让Caesar回答", "CALLED")],
 )  # fmt: skip
 def test_what_is_told_of_somebody_calls_upon_nobody(text: str, manner: str) -> None:
     assert found(text) == [({1}, manner)]
@@ -231,7 +245,8 @@ def test_what_is_told_of_somebody_calls_upon_nobody(text: str, manner: str) -> N
 OTHERS = Names({1: ["John Watson"], 2: ["Louis XIV"], 3: ["Ada Lovelace"], 4: ["Vincent van Gogh"], 5: ["The Doctor"],
                 6: ["Spider-Man"], 7: ["J.A.R.V.I.S."], 8: ["D.Va"], 9: ["Light Yagami"], 10: ["Joan of Arc"],
                 11: ["Alexander the Great"], 12: ["Winnie the Pooh"], 13: ["佐々木小次郎"], 14: ["Rei"], 15: ["Thanos"],
-                16: ["Harry Potter"], 17: ["Jon Snow"], 18: ["Obi\u2011Wan Kenobi"]})  # fmt: skip
+                16: ["Harry Potter", "The Boy Who Lived"], 17: ["Jon Snow"], 18: ["Obi\u2011Wan Kenobi"],
+                19: ["Iron Man"]})  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -239,7 +254,8 @@ OTHERS = Names({1: ["John Watson"], 2: ["Louis XIV"], 3: ["Ada Lovelace"], 4: ["
     ["Answer as John Lennon", "Who was Louis Pasteur?", "Louis XVI, bonjour", "My van broke down.",
      "Turn on the light!", "Great!", "Great, thanks", "The arc of history", "Thanks!", "Thanks, that helps.",
      "Hurry!", "Will it snow?",
-     "What is a great idea?", "Switch to English please"],
+     "What is a great idea?", "Switch to English please", "Who are you?", "And who are you?", "Thanks, man!",
+     "yo man", "Man, I'm tired", "I lived in Rome"],
 )  # fmt: skip
 def test_words_and_strangers_that_share_a_part_of_a_name_are_nobody(text: str) -> None:
     assert OTHERS.mentions(text) == []
@@ -252,7 +268,8 @@ def test_words_and_strangers_that_share_a_part_of_a_name_are_nobody(text: str) -
      ("Jarvis, lights", 7), ("hey dva!", 8), ("Light, what are you writing?", 9), ("Answer as Light", 9),
      ("Joan, hi", 10), ("Alexander the Great, hi", 11), ("Pooh, honey!", 12), ("佐々木小次郎さん", 13),
      ("我想和Rei说话", 14),
-     ("Rei你好", 14), ("Tell me about Snow", 17), ("Snow, do you love her?", 17), ("obi-wan, hi", 18)],
+     ("Rei你好", 14), ("Tell me about Snow", 17), ("Snow, do you love her?", 17), ("obi-wan, hi", 18),
+     ("iron man, hi", 19), ("The Boy Who Lived, hi", 16)],
 )  # fmt: skip
 def test_a_name_is_found_as_people_type_it(text: str, owner: int) -> None:
     assert [set(each.owners) for each in OTHERS.mentions(text)] == [{owner}]
@@ -267,7 +284,7 @@ EVERYDAY = Names({1: ["Kim Possible"], 2: ["Frank Castle"], 3: ["Link"], 4: ["Mi
 @pytest.mark.parametrize(
     "text",
     ["That is not possible", "To be frank, I am tired", "give me the link", "How many miles?", "What data do you have?",
-     "that guy is rude", "It's sunny today"],
+     "that guy is rude", "It's sunny today", "hey data is missing", "ok link to it"],
 )  # fmt: skip
 def test_an_everyday_word_written_small_decides_nothing(text: str) -> None:
     assert EVERYDAY.mentions(text) == []
@@ -287,7 +304,7 @@ def test_another_word_or_place_is_no_slip_of_a_name(text: str) -> None:
     ("text", "owner"),
     [("Frank, are you tired?", 2), ("link, where are you?", 3), ("Tell me about Data", 5), ("Jane Austin, hi", 8),
      ("Answer as Platto", 17), ("Frank how are you", 2), ("speak as frank", 2), ("hey frank what's up", 2),
-     ("how are you link", 3), ("ok data can you help me", 5)],
+     ("how are you link", 3), ("ok data can you help me", 5), ("can i talk to link", 3)],
 )  # fmt: skip
 def test_a_name_that_is_an_everyday_word_or_nearly_one_is_still_found(text: str, owner: int) -> None:
     assert [set(each.owners) for each in EVERYDAY.mentions(text)] == [{owner}]
