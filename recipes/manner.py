@@ -5,7 +5,7 @@ Knows what stands around a name; nothing of whose it is.
 import re
 from enum import IntEnum
 
-from recipes.words import COMMAS, REACH, STOPS, sentence_from, sentence_until, words, words_in
+from recipes.words import CAPITALS, COMMAS, REACH, STOPS, sentence_from, sentence_until, words, words_in
 
 DEAR = r"(?:\s+(?:the|dear|old|great|my|our))*\s*$"  # what may stand between a call and a name
 PART = r"(?:voice|style|tone|manner|role|part|person|character)"  # that somebody else may take
@@ -122,6 +122,9 @@ APPOSED = re.compile(  # before a comma and a name that are no address: "my sist
     r"\W*(?:(?:even|so|and|but)\s+)?(?:my|our|his|her|their|your|the|an?|one)(?:\s+(?!(?:is|was|are|were)\b)[\w'-]+){1,3},\s*",
     re.IGNORECASE,
 )
+ROW = rf"[{CAPITALS}][\w'’-]*,\s*"  # of names, of which none is an address: "Ada, Homer, and Max left"
+IN_A_ROW = re.compile(rf"\b{ROW}{ROW}$")
+ROW_BEGUN, ROW_GOES_ON = re.compile(rf"\b{ROW}$"), re.compile(rf",\s*(?:(?:and|or|&)\s+)?[{CAPITALS}]")
 TOLD_MORE = re.compile(r",\s*(?:who|whose|whom)\b", re.IGNORECASE)  # behind one: "Sven, who loves carrots"
 TO_WHOM = re.compile(r"\W*(?:to|for)\s*", re.IGNORECASE)  # "to ada: how are you"
 ITEM = re.compile(r"[ \t]*(?:[-*•]|\d{1,3}[.)])[ \t]+")  # of a list
@@ -217,9 +220,15 @@ def is_set_apart(text: str, start: int, end: int) -> bool:
     greets = {word.key for word in words(before)} <= words_in("greetings") | words_in("salutations")
     at_front = greets and not is_possessive(text, end) and not (behind[:1].isalnum() or behind[:1] in tuple(GOES_ON))
     at_back = before.rstrip().endswith(tuple(COMMAS)) and behind[:1] in ("", *COMMAS, *STOPS)
-    if behind[:1] in COMMAS and (APPOSED.fullmatch(before) or TOLD_MORE.match(behind)):
-        at_back = False
+    at_back = at_back and not _is_told_beside(before, behind)
     return at_front or at_back or bool(TO_WHOM.fullmatch(before)) and behind[:1] in (":", "：")
+
+
+def _is_told_beside(before: str, behind: str) -> bool:
+    """Whether a name behind a comma is one of several, or says who somebody is: "my sister, Ada, left"."""
+    if IN_A_ROW.search(before) or ROW_BEGUN.search(before) and ROW_GOES_ON.match(behind):
+        return True
+    return behind[:1] in COMMAS and bool(APPOSED.fullmatch(before) or TOLD_MORE.match(behind))
 
 
 def _is_an_item(text: str, start: int, behind: str) -> bool:
