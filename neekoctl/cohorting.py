@@ -23,7 +23,7 @@ from neekoctl.measuring import baseline, recorded, scored
 from neekoctl.routing import texts_of
 from neekoctl.settling import Spoken, measure_probes, onboarded, refit_gate, store_block, words_of
 from neekoctl.stage import Stage, set_stage
-from neekoctl.underway import RESUMABLE, Screen, refuse_full_disk, renewing, reporting, training
+from neekoctl.underway import Screen, refuse_full_disk, renewing, reporting, training
 from recipes.scores import Score, mean_nll, perplexity
 from registry.cohorts import flush, next_version, put_cohort, sweep
 from registry.roles import refuse_another_encoder
@@ -82,7 +82,7 @@ def _together(stage: Stage, group: Group, spoken: Sequence[Spoken], reservations
             _commit(stage, group, run, moving, finding, readings)
             kept()
         elif registry.layout.checkpoints_of(name):
-            screen.say(f"Nobody may switch. {RESUMABLE}")
+            screen.say("Nobody may switch. The training is kept: --resume with another --tolerance judges it again.")
     return run, arrivals, moving, finding
 
 

@@ -51,8 +51,8 @@ def _checkpoints(registry: Registry, prune: bool) -> list[dict[str, Any]]:
     for path in sorted(registry.layout.checkpoints.glob("*")):
         if prune:
             path.unlink(missing_ok=True)
-        advice = "" if prune else "repeat the onboarding with --resume, or --prune deletes it"
-        found.append(_finding(f"checkpoint {path.name[:12]} of an unfinished onboarding", fixed=prune, advice=advice))
+        advice = "" if prune else "repeat the command with --resume, or --prune deletes it"
+        found.append(_finding(f"checkpoint {path.name[:12]} of an unfinished training", fixed=prune, advice=advice))
     return found
 
 

@@ -70,7 +70,7 @@ def test_an_upgrade_that_nobody_passes_is_judged_again_and_not_trained_again(
     monkeypatch.setattr("recipes.running.CHECKPOINT_SECONDS", 0)
     monkeypatch.setattr(TrainingScreen, "progress", lambda _, progress: steps.append(progress.step))
     refused = neekoctl("cohort", "upgrade", "founders", *WORSE)
-    assert "Nobody may switch. The state of its training is kept" in refused.err
+    assert "--resume with another --tolerance judges it again" in refused.err
     assert registry.layout.checkpoints.is_dir() and steps
     taken = steps.copy()
     again = (*LENIENT, "--resume", "--json")
