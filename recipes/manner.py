@@ -129,6 +129,7 @@ TOLD_MORE = re.compile(r",\s*(?:who|whose|whom)\b", re.IGNORECASE)  # behind one
 TO_WHOM = re.compile(r"\W*(?:to|for)\s*", re.IGNORECASE)  # "to ada: how are you"
 ITEM = re.compile(r"[ \t]*(?:[-*•]|\d{1,3}[.)])[ \t]+")  # of a list
 JOINT = re.compile(r"\s+(?:and|or|&|und|oder|et|ou|y|o)\s+", re.IGNORECASE)
+ENDS = ("", *COMMAS, *STOPS)  # what may stand behind the name of whoever is spoken to
 GOES_ON = "'’(&/\"“"  # behind a name that nobody is spoken to by
 
 
@@ -194,10 +195,9 @@ def _is_called(before: str, after: str) -> bool:
 def is_told(before: str) -> bool:
     """Whether what stands before an order makes it a statement: "people", "I", but not "can I"; "he wants to"."""
     *_, first, last = ["", "", *LAST_TWO.findall(before.lower())]
-    if last in ("i", "we"):  # "can I", "don't we", and not "I"
-        return first not in MAY_I and not first.endswith("n't")
-    if last == "you":
-        return first not in words_in("auxiliaries") and not first.endswith("n't")
+    if last in ("i", "we", "you"):  # "can I", "don't we", "would you", and not "I"
+        asking = words_in("auxiliaries") if last == "you" else MAY_I
+        return first not in asking and not first.endswith("n't")
     if last in ("can", "will", "shall"):  # "you shall be"
         return first != "you"
     begins_a_clause = not last[:1].isalpha() or last in words_in("openers") or last.endswith("n't")
@@ -219,8 +219,7 @@ def is_set_apart(text: str, start: int, end: int) -> bool:
         return False
     greets = {word.key for word in words(before)} <= words_in("greetings") | words_in("salutations")
     at_front = greets and not is_possessive(text, end) and not (behind[:1].isalnum() or behind[:1] in tuple(GOES_ON))
-    at_back = before.rstrip().endswith(tuple(COMMAS)) and behind[:1] in ("", *COMMAS, *STOPS)
-    at_back = at_back and not _is_told_beside(before, behind)
+    at_back = before.rstrip().endswith(tuple(COMMAS)) and behind[:1] in ENDS and not _is_told_beside(before, behind)
     return at_front or at_back or bool(TO_WHOM.fullmatch(before)) and behind[:1] in (":", "：")
 
 
@@ -228,7 +227,7 @@ def _is_told_beside(before: str, behind: str) -> bool:
     """Whether a name behind a comma is one of several, or says who somebody is: "my sister, Ada, left"."""
     if IN_A_ROW.search(before) or ROW_BEGUN.search(before) and ROW_GOES_ON.match(behind):
         return True
-    return behind[:1] in COMMAS and bool(APPOSED.fullmatch(before) or TOLD_MORE.match(behind))
+    return behind.startswith(tuple(COMMAS)) and bool(APPOSED.fullmatch(before) or TOLD_MORE.match(behind))
 
 
 def _is_an_item(text: str, start: int, behind: str) -> bool:
@@ -257,7 +256,7 @@ def _is_told_of(text: str, start: int, end: int) -> bool:
         return True
     behind = after.lstrip()
     is_a_word = text[start:end] in words_in("common")
-    return is_a_word and not (TO_ONE.match(behind) or behind[:1] in ("", *STOPS, *COMMAS))
+    return is_a_word and not (TO_ONE.match(behind) or behind[:1] in ENDS)
 
 
 def is_joined(text: str, before: int, start: int) -> bool:
@@ -268,4 +267,4 @@ def is_joined(text: str, before: int, start: int) -> bool:
 def is_listed(text: str, before: int, start: int, end: int) -> bool:
     """Whether a name follows one that ends at `before` and is spoken to, in "Caesar, Cleopatra: listen"."""
     listed = is_joined(text, before, start) or not text[before:start].strip(f" &{COMMAS}")
-    return listed and text[end : end + 1] in ("", ":", "：", *COMMAS, *STOPS)
+    return listed and text[end : end + 1] in (":", "：", *ENDS)

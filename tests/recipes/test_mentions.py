@@ -199,7 +199,8 @@ def test_spoken_to_is_told_from_spoken_about(text: str, manners: list[tuple[set[
      "to caesar: how are you", "Hello there Caesar", "Good night Caesar", "Hiya Caesar", "So Caesar what now?",
      "hmm caesar what do you think", "Caesar is that you?", "caesar what's up", "No Caesar, that's wrong",
      "كيف حالك، Caesar؟", "क्या हाल है, Caesar।", '12" pizza, Caesar, or the 14" one?', "what do you think caesar",
-     "hey caesar loved your speech", "caesar, can you help me", "I have an idea, Caesar, let's go"],
+     "hey caesar loved your speech", "caesar, can you help me", "I have an idea, Caesar, let's go",
+     "Your turn, Caesar", "One question, Caesar"],
 )  # fmt: skip
 def test_whoever_is_spoken_to_needs_no_comma(text: str) -> None:
     assert found(text) == [({1}, "ADDRESSED")]
